@@ -1,0 +1,1 @@
+//! GraphQL and REST reads over the read models.

@@ -1,0 +1,1 @@
+//! What every role needs and no business crate knows.

@@ -1,0 +1,1 @@
+//! Plays the providers in their wire format.
