@@ -1,0 +1,80 @@
+//! One connection, with a name an operator recognises in `nats server report connections`.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use tracing::{info, warn};
+
+/// What the broker must be able to take in one message: webhook bodies of up to 5 MiB and room to spare.
+pub const MIN_MAX_PAYLOAD: usize = 8 * 1024 * 1024;
+/// How often the connection is probed. A silent one is noticed after two.
+pub const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How long one request to the broker may take.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the broker is and who we are there.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// One URL or several with commas between them: `nats://127.0.0.1:4222`.
+    pub url: String,
+    /// The name shown on the broker: role and instance, `command-api/7f3a`.
+    pub name: String,
+    /// Keep trying when the broker is away at the start; otherwise that is an error at once.
+    pub patient: bool,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers there, or the answer is no.
+    #[error("failed to connect to NATS")]
+    Connect(#[source] async_nats::ConnectError),
+    /// The server was started with too small a limit.
+    #[error(
+        "the NATS server takes messages of {found} bytes at most, {wanted} are needed: set `max_payload: 8MB` in its configuration"
+    )]
+    MaxPayload {
+        /// The server's limit in bytes.
+        found: usize,
+        /// What is needed, in bytes.
+        wanted: usize,
+    },
+}
+
+/// Connects, and keeps reconnecting for as long as the client lives.
+///
+/// # Errors
+/// [`Error::Connect`] when nobody answers and the configuration is not patient; [`Error::MaxPayload`] when the server's
+/// `max_payload` is too small.
+pub async fn connect(config: &Config) -> Result<Client, Error> {
+    let mut options = ConnectOptions::new()
+        .name(&config.name)
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(Duration::from_secs(5))
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .event_callback(|event| async move { report(event) });
+    if config.patient {
+        options = options.retry_on_initial_connect();
+    }
+    let client = options.connect(&config.url).await.map_err(Error::Connect)?;
+    let found = client.server_info().max_payload;
+    // Patient and not connected yet: nothing is known about the server, and readiness will tell.
+    if found != 0 && found < MIN_MAX_PAYLOAD {
+        return Err(Error::MaxPayload {
+            found,
+            wanted: MIN_MAX_PAYLOAD,
+        });
+    }
+    Ok(client)
+}
+
+/// A denied publish looks like a timeout to its caller; only here it has a reason.
+fn report(event: Event) {
+    match event {
+        Event::Connected => info!("connected to NATS"),
+        Event::Disconnected => warn!("lost the connection to NATS, reconnecting"),
+        Event::ServerError(error) => warn!(%error, "NATS refused something"),
+        Event::SlowConsumer(id) => warn!(subscription = id, "a subscription is too slow"),
+        other => info!(event = %other, "NATS connection event"),
+    }
+}

@@ -1,0 +1,173 @@
+//! Keeps the cache of one aggregate type true to what *others* append: decisions about a message need the conversation's
+//! membership, and a question to the broker for every accept would cost a third of the throughput.
+//!
+//! Guarantee: while the follower is level with the log, a cached state is as of a few milliseconds ago; while it is behind
+//! or cut off, states are read from the leader. Limit: a broker that stops sending without closing the connection is
+//! noticed after two missed heartbeats (2 s); a process in that state cannot append either.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chat4all_domain::{Aggregate, AggregateId, Partition, Position, Revision};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::direct;
+use crate::load::{self, Loaded};
+use crate::reader::{self, Feed, Keep, Spec};
+use crate::{Store, streams, subject};
+
+/// Follows every partition's events of one aggregate type. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Follower<A: Aggregate> {
+    store: Store<A>,
+    partitions: Arc<Vec<Following>>,
+}
+
+#[derive(Debug)]
+struct Following {
+    /// Sequence up to which this partition's events of the type are known to be seen.
+    seen: watch::Sender<u64>,
+    /// Whether nothing is known to be missing; replaced with every feed.
+    current: watch::Sender<Arc<AtomicBool>>,
+}
+
+impl<A: Aggregate> Follower<A> {
+    /// Starts to follow in tasks of their own, until `stop`.
+    pub fn start(store: Store<A>, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+        let following = |_| Following {
+            seen: watch::Sender::new(0),
+            current: watch::Sender::new(Arc::default()),
+        };
+        let partitions = store.log().partitions().all();
+        let partitions = Arc::new(partitions.map(following).collect());
+        let follower = Self { store, partitions };
+        for partition in follower.store.log().partitions().all() {
+            let (follower, stop) = (follower.clone(), stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = follower.follow_for_ever(partition) => {}
+                }
+            });
+        }
+        follower
+    }
+
+    /// The aggregate's state: from the cache while the follower is level with the log, otherwise from the leader.
+    ///
+    /// # Errors
+    /// See [`load::Error`].
+    pub async fn state(
+        &self,
+        id: &A::Id,
+        deadline: Instant,
+    ) -> Result<Arc<Loaded<A>>, load::Error> {
+        let partition = self.store.log().partition_of(id);
+        if self.is_current(partition)
+            && let Some(cached) = self.store.cached(id)
+        {
+            return Ok(cached);
+        }
+        self.store.from_leader(id, deadline).await
+    }
+
+    /// Whether the cache can be believed for this partition now.
+    pub fn is_current(&self, partition: Partition) -> bool {
+        let following = &self.partitions[usize::from(partition.number())];
+        self.store.log().is_connected() && following.current.borrow().load(Ordering::Acquire)
+    }
+
+    /// Waits until everything up to `position` has been seen; `false` when `deadline` comes first.
+    pub async fn reach(&self, position: Position, deadline: Instant) -> bool {
+        let Some(following) = self
+            .partitions
+            .get(usize::from(position.partition.number()))
+        else {
+            return false;
+        };
+        let mut seen = following.seen.subscribe();
+        loop {
+            if *seen.borrow() >= position.sequence {
+                return true;
+            }
+            // The position may be that of another aggregate's event: then it is enough that nothing of ours is missing.
+            let subject = subject::of_type(position.partition, A::TYPE);
+            let from = *seen.borrow() + 1;
+            let log = self.store.log();
+            let next =
+                direct::next_from_leader(log, position.partition, &subject, from, deadline).await;
+            match next {
+                Ok(None) => return true,
+                Ok(Some(missing)) if missing.sequence > position.sequence => return true,
+                Ok(Some(_)) => {}
+                Err(_) => return false,
+            }
+            if !matches!(timeout_at(deadline, seen.changed()).await, Ok(Ok(()))) {
+                return false;
+            }
+        }
+    }
+
+    async fn follow_for_ever(&self, partition: Partition) {
+        let following = &self.partitions[usize::from(partition.number())];
+        loop {
+            if let Err(error) = self.follow(partition, following).await {
+                following.current.send_replace(Arc::default());
+                warn!(partition = %partition, %error, "following partition {partition} was interrupted");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+
+    async fn follow(
+        &self,
+        partition: Partition,
+        following: &Following,
+    ) -> Result<(), reader::Error> {
+        let log = self.store.log();
+        let seen = *following.seen.borrow();
+        let after = if seen > 0 {
+            seen
+        } else {
+            self.end_of(partition).await
+        };
+        let spec = Spec {
+            stream: streams::name(partition),
+            durable: format!("follow-{}-{partition}-{}", A::TYPE, Uuid::now_v7().simple()),
+            description: format!("keeps one process's cached {} states current", A::TYPE),
+            filter: Some(subject::of_type(partition, A::TYPE)),
+            keep: Keep::WhileFollowed,
+        };
+        let mut feed = Feed::open(log.clone(), spec, after).await?;
+        following.seen.send_replace(after);
+        following.current.send_replace(feed.current());
+        loop {
+            let stored = feed.next().await?;
+            if let Some((_, path)) = subject::parse(&stored.subject)
+                && let Some(id) = A::Id::from_path(path)
+            {
+                self.store.outdated(&id, Revision::new(stored.sequence));
+            }
+            following.seen.send_replace(stored.sequence);
+        }
+    }
+
+    /// Where to begin: nothing is cached yet, so what came before does not matter.
+    async fn end_of(&self, partition: Partition) -> u64 {
+        loop {
+            let deadline = Instant::now() + Duration::from_secs(5);
+            match self.store.log().last_sequence(partition, deadline).await {
+                Ok(last) => return last,
+                Err(error) => {
+                    warn!(partition = %partition, %error, "waiting for partition {partition}")
+                }
+            }
+        }
+    }
+}

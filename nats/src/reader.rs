@@ -1,0 +1,536 @@
+//! The one way to follow a stream: [`Feed`].
+//!
+//! A durable pull consumer is not an ordered, gapless feed. An old owner's open pull receives part of a redelivery, a
+//! second reader steals messages, a lost batch comes back after `ack_wait` behind later ones. So the durable is only the
+//! doorbell and the cheap transport; what counts is the log itself:
+//!
+//! - a message is taken only if its *stream* sequence is the next one; streams have no holes, so this cannot be fooled by
+//!   whatever others do to the durable;
+//! - what is not above the own position was read before: acknowledged and dropped;
+//! - on a gap, what is missing is read directly from the log, then the reader goes on;
+//! - every 5 s without a message, and after every error or reconnect, the log is asked what comes next (a lost *last*
+//!   message leaves no gap).
+//!
+//! A feed with a filter (one subject of a stream that others share) cannot count on neighbouring sequences; there, every
+//! gap is checked with one direct read of what comes next on the subject.
+//!
+//! Acknowledgements mean *folded*, and are a courtesy to `nats consumer report`: nothing rests on them.
+//!
+//! Source: docs/adr/0004-reading.md.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::Subject;
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::stream::ConsumerErrorKind;
+use chat4all_domain::Partition;
+use futures::StreamExt;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+
+use crate::direct::{self, Stored};
+use crate::{Log, streams};
+
+/// Without a message for this long, the log is asked directly.
+pub const IDLE_CHECK: Duration = Duration::from_secs(5);
+/// While somebody else takes messages from the durable, it is asked this often.
+const DISTURBED_CHECK: Duration = Duration::from_millis(250);
+/// For how long after the last disturbance.
+const DISTURBED_FOR: Duration = Duration::from_secs(30);
+/// How long a pull stays open on the broker.
+const PULL_EXPIRY: Duration = Duration::from_secs(5);
+/// How often the broker shows that an idle pull is alive.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A message that is not acknowledged for this long is offered again.
+pub const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Messages on offer at a time; more wait on the broker.
+pub const MAX_ACK_PENDING: i64 = 5_000;
+/// Messages per pull.
+const PULL_BATCH: usize = 500;
+/// A consumer that is kept only while followed goes away after this long.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+/// How long a direct read may take before the next try.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to follow, and under which name.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The stream.
+    pub stream: String,
+    /// The durable's name, `projector-07`.
+    pub durable: String,
+    /// What an operator reads about it in `nats consumer info`.
+    pub description: String,
+    /// One subject (wildcards allowed) of a stream; `None` follows the whole stream.
+    pub filter: Option<String>,
+    /// What becomes of the consumer when nobody follows.
+    pub keep: Keep,
+}
+
+/// What becomes of a feed's consumer on the broker when nobody follows any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// It stays, and `nats consumer report` shows how far its readers are.
+    Always,
+    /// It goes away a minute later: for followers that are many and nameless.
+    WhileFollowed,
+}
+
+impl Spec {
+    /// Follows a whole partition.
+    pub fn partition(partition: Partition, durable: String, description: String) -> Self {
+        Self {
+            stream: streams::name(partition),
+            durable,
+            description,
+            filter: None,
+            keep: Keep::Always,
+        }
+    }
+}
+
+/// Why a feed cannot go on. Passing trouble (a node that changes, a connection that breaks) is none: it waits.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The stream is not there, or the broker refuses.
+    #[error("failed to follow {stream} as {durable}")]
+    Consumer {
+        /// The stream.
+        stream: String,
+        /// The durable.
+        durable: String,
+        /// Why not.
+        #[source]
+        source: async_nats::Error,
+    },
+    /// The reader is ahead of the stream: it was restored from an older copy, or the position is another log's.
+    #[error(
+        "the reader of {stream} stands at {position}, but the stream ends at {last}: not the same log any more"
+    )]
+    Ahead {
+        /// The stream.
+        stream: String,
+        /// Where the reader stands.
+        position: u64,
+        /// Where the stream ends.
+        last: u64,
+    },
+}
+
+/// Follows a stream from a position, in order, without a gap and without a double.
+///
+/// At-least-once for the effect: who folds what it gives must remember the position together with the effect.
+pub struct Feed {
+    log: Log,
+    spec: Spec,
+    pull: Option<pull::Stream>,
+    /// The last sequence given to the caller.
+    position: u64,
+    /// The last sequence taken from the stream: everything up to here is given or ready.
+    tail: u64,
+    ready: VecDeque<Stored>,
+    /// What was offered and is not acknowledged yet: sequence and where the acknowledgement goes.
+    unacknowledged: VecDeque<(u64, Subject)>,
+    disturbed: Option<Instant>,
+    /// The log must be asked before the durable is believed again.
+    doubtful: bool,
+    /// What the broker had behind the last message, when it sent it.
+    pending: u64,
+    /// Whether everything that the log is known to have was given out, and had its effect.
+    current: Arc<AtomicBool>,
+}
+
+impl Feed {
+    /// Starts behind `after` (0: from the first message). The durable is made if need be, and reset to that place: what
+    /// another reader had acknowledged does not matter.
+    ///
+    /// # Errors
+    /// [`Error::Ahead`] when the stream ends before `after`; [`Error::Consumer`] when the broker refuses.
+    pub async fn open(log: Log, spec: Spec, after: u64) -> Result<Self, Error> {
+        let (ready, unacknowledged) = (VecDeque::new(), VecDeque::new());
+        let mut feed = Self {
+            log,
+            spec,
+            pull: None,
+            position: after,
+            tail: after,
+            ready,
+            unacknowledged,
+            disturbed: None,
+            doubtful: true,
+            pending: 0,
+            current: Arc::default(),
+        };
+        feed.refuse_a_position_ahead().await?;
+        feed.make_durable().await?;
+        feed.reset_durable().await?;
+        feed.pull = Some(feed.open_pull().await?);
+        Ok(feed)
+    }
+
+    /// The last sequence that was given out.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Shows, while somebody waits in [`Feed::next`], whether the feed is level with the log: nothing is known to be
+    /// missing, the connection is up, and what was given out before had its effect.
+    pub fn current(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.current)
+    }
+
+    /// The next message. Waits for as long as there is none. Safe to cancel.
+    ///
+    /// # Errors
+    /// Only what waiting cannot mend, see [`Error`].
+    pub async fn next(&mut self) -> Result<Stored, Error> {
+        loop {
+            if let Some(stored) = self.ready.pop_front() {
+                self.position = stored.sequence;
+                return Ok(stored);
+            }
+            self.fetch().await?;
+        }
+    }
+
+    /// What is there already, up to `max` messages and about `max_bytes`; waits for the first one only.
+    ///
+    /// # Errors
+    /// As [`Feed::next`].
+    pub async fn next_batch(&mut self, max: usize, max_bytes: usize) -> Result<Vec<Stored>, Error> {
+        let first = self.next().await?;
+        let mut bytes = first.payload.len();
+        let mut batch = vec![first];
+        while batch.len() < max && bytes < max_bytes {
+            if self.ready.is_empty() && !self.take_what_has_arrived().await {
+                break;
+            }
+            let Some(stored) = self.ready.pop_front() else {
+                continue;
+            };
+            bytes += stored.payload.len();
+            self.position = stored.sequence;
+            batch.push(stored);
+        }
+        Ok(batch)
+    }
+
+    /// Everything up to `sequence` has had its effect: tell the broker, for its reports.
+    pub async fn folded(&mut self, sequence: u64) {
+        while let Some((offered, _)) = self.unacknowledged.front()
+            && *offered <= sequence
+        {
+            let Some((_, reply)) = self.unacknowledged.pop_front() else {
+                return;
+            };
+            self.acknowledge(reply).await;
+        }
+    }
+
+    /// One message from the durable, or what the log has when the durable is silent or in doubt.
+    async fn fetch(&mut self) -> Result<(), Error> {
+        if self.doubtful {
+            self.catch_up().await;
+            if !self.ready.is_empty() {
+                return Ok(());
+            }
+        }
+        let level = !self.doubtful && self.pending == 0 && self.pull.is_some();
+        self.current.store(level, Ordering::Release);
+        let patience = self.patience();
+        let Some(pull) = &mut self.pull else {
+            self.reopen().await;
+            return Ok(());
+        };
+        let arrived = timeout(patience, pull.next()).await;
+        self.current.store(false, Ordering::Release);
+        match arrived {
+            Ok(Some(Ok(message))) => self.consider(message).await,
+            Ok(Some(Err(error))) => {
+                debug!(stream = %self.spec.stream, %error, "the pull was disturbed");
+                self.doubtful = true;
+                self.pull = None;
+            }
+            Ok(None) => {
+                self.doubtful = true;
+                self.pull = None;
+            }
+            Err(_) => self.doubtful = true,
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        match self.disturbed {
+            Some(since) if since.elapsed() < DISTURBED_FOR => DISTURBED_CHECK,
+            Some(_) | None => IDLE_CHECK,
+        }
+    }
+
+    /// Takes one more message if the durable has it at hand.
+    async fn take_what_has_arrived(&mut self) -> bool {
+        let Some(pull) = &mut self.pull else {
+            return false;
+        };
+        match futures::poll!(pull.next()) {
+            std::task::Poll::Ready(Some(Ok(message))) => {
+                self.consider(message).await;
+                true
+            }
+            std::task::Poll::Ready(_) => {
+                self.doubtful = true;
+                self.pull = None;
+                false
+            }
+            std::task::Poll::Pending => false,
+        }
+    }
+
+    /// The rule: next in the stream – taken; known – dropped; too far – first what is missing.
+    async fn consider(&mut self, message: async_nats::jetstream::Message) {
+        let Ok(info) = message.info() else {
+            warn!(stream = %self.spec.stream, "a message without a place was offered");
+            return;
+        };
+        let (sequence, stored_at_ns) =
+            (info.stream_sequence, info.published.unix_timestamp_nanos());
+        self.pending = info.pending;
+        if sequence <= self.tail {
+            if let Some(reply) = message.message.reply.clone() {
+                self.acknowledge(reply).await;
+            }
+            return;
+        }
+        if sequence > self.tail + 1 && !self.fill_up_to(sequence).await {
+            self.doubtful = true;
+            return;
+        }
+        let reply = message.message.reply.clone();
+        // Filling may have brought this very message along.
+        if sequence == self.tail + 1 || (self.spec.filter.is_some() && sequence > self.tail) {
+            let message = message.message;
+            self.take(Stored {
+                subject: message.subject.to_string(),
+                sequence,
+                stored_at_ns,
+                headers: message.headers.unwrap_or_default(),
+                payload: message.payload,
+            });
+        }
+        self.unacknowledged
+            .extend(reply.map(|reply| (sequence, reply)));
+    }
+
+    fn take(&mut self, stored: Stored) {
+        self.tail = stored.sequence;
+        self.ready.push_back(stored);
+    }
+
+    /// Reads what is missing before `sequence` from the log. `false` when the log did not give all of it.
+    async fn fill_up_to(&mut self, sequence: u64) -> bool {
+        if self.spec.filter.is_some() {
+            return self.fill_on_the_subject(sequence).await;
+        }
+        debug!(stream = %self.spec.stream, from = self.tail + 1, to = sequence, "filling a gap from the log");
+        self.disturbed = Some(Instant::now());
+        while self.tail + 1 < sequence {
+            let Ok(batch) = self.read_on().await else {
+                return false;
+            };
+            let before = self.tail;
+            for stored in batch {
+                if stored.sequence >= sequence || stored.sequence != self.tail + 1 {
+                    break;
+                }
+                self.take(stored);
+            }
+            if self.tail == before {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// On a shared stream the sequences in between may belong to others, or have passed their age.
+    async fn fill_on_the_subject(&mut self, sequence: u64) -> bool {
+        while self.tail < sequence {
+            let Ok(batch) = self.read_on().await else {
+                return false;
+            };
+            let Some(first) = batch.first() else {
+                return false;
+            };
+            if first.sequence > sequence {
+                return true;
+            }
+            batch
+                .into_iter()
+                .take_while(|stored| stored.sequence <= sequence)
+                .for_each(|stored| self.take(stored));
+        }
+        true
+    }
+
+    /// Asks the log for what comes next, whatever the durable says.
+    async fn catch_up(&mut self) {
+        if let Ok(batch) = self.read_on().await {
+            self.doubtful = false;
+            if batch.is_empty() {
+                self.pending = 0;
+            }
+            for stored in batch {
+                if stored.sequence != self.tail + 1 && self.spec.filter.is_none() {
+                    self.doubtful = true;
+                    break;
+                }
+                self.take(stored);
+            }
+        } else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// A batch of what follows. A replica that is behind gives less; the leader has the last word on "nothing".
+    async fn read_on(&self) -> Result<Vec<Stored>, direct::Error> {
+        let subject = self.spec.filter.as_deref().unwrap_or(">");
+        let deadline = Instant::now() + READ_TIMEOUT;
+        let stream = &self.spec.stream;
+        let batch = direct::batch(&self.log, stream, subject, self.tail + 1, deadline).await?;
+        if !batch.is_empty() {
+            return Ok(batch);
+        }
+        let next = direct::next_on(&self.log, stream, subject, self.tail + 1, deadline).await?;
+        Ok(next.into_iter().collect())
+    }
+
+    async fn acknowledge(&self, reply: Subject) {
+        // Lost with the connection: then it is offered again, found known, and acknowledged.
+        if let Err(error) = self.log.client().publish(reply, "+ACK".into()).await {
+            debug!(%error, "an acknowledgement was not sent");
+        }
+    }
+
+    /// Opens the pull again, or tries once more later; makes the durable anew if somebody deleted it.
+    async fn reopen(&mut self) {
+        self.doubtful = true;
+        match self.open_pull().await {
+            Ok(pull) => self.pull = Some(pull),
+            Err(error) => {
+                debug!(%error, "cannot open the pull yet");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Making and resetting a durable that is there does no harm.
+                if let Err(error) = self.restore_durable().await {
+                    debug!(%error, "cannot make the durable yet");
+                }
+            }
+        }
+    }
+
+    async fn refuse_a_position_ahead(&self) -> Result<(), Error> {
+        let stream = self.log.jetstream().get_stream(&self.spec.stream).await;
+        let stream = stream.map_err(|error| self.consumer_error(error.into()))?;
+        let last = stream.cached_info().state.last_sequence;
+        if self.position > last {
+            let (stream, position) = (self.spec.stream.clone(), self.position);
+            return Err(Error::Ahead {
+                stream,
+                position,
+                last,
+            });
+        }
+        Ok(())
+    }
+
+    async fn make_durable(&self) -> Result<(), Error> {
+        let config = pull::Config {
+            durable_name: Some(self.spec.durable.clone()),
+            description: Some(self.spec.description.clone()),
+            deliver_policy: DeliverPolicy::All,
+            max_deliver: -1,
+            filter_subject: self.spec.filter.clone().unwrap_or_default(),
+            ..self.kept()
+        };
+        let made = self
+            .log
+            .jetstream()
+            .create_consumer_on_stream(config, &self.spec.stream)
+            .await;
+        match made {
+            Ok(_) => Ok(()),
+            // Made with other settings by hand or by another release: good enough, it is only the doorbell.
+            Err(error) if matches!(error.kind(), ConsumerErrorKind::JetStream(_)) => {
+                warn!(durable = %self.spec.durable, %error, "the durable exists with other settings");
+                Ok(())
+            }
+            Err(error) => Err(self.consumer_error(error.into())),
+        }
+    }
+
+    fn kept(&self) -> pull::Config {
+        match self.spec.keep {
+            Keep::Always => pull::Config {
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: ACK_WAIT,
+                max_ack_pending: MAX_ACK_PENDING,
+                ..pull::Config::default()
+            },
+            Keep::WhileFollowed => pull::Config {
+                ack_policy: AckPolicy::None,
+                inactive_threshold: FORGET_AFTER,
+                memory_storage: true,
+                ..pull::Config::default()
+            },
+        }
+    }
+
+    async fn restore_durable(&self) -> Result<(), Error> {
+        self.make_durable().await?;
+        self.reset_durable().await
+    }
+
+    async fn reset_durable(&self) -> Result<(), Error> {
+        let stream = self
+            .log
+            .jetstream()
+            .get_stream_no_info(&self.spec.stream)
+            .await;
+        let stream = stream.map_err(|error| self.consumer_error(error.into()))?;
+        let reset = stream
+            .reset_consumer(&self.spec.durable, Some(self.tail + 1))
+            .await;
+        reset
+            .map(drop)
+            .map_err(|error| self.consumer_error(error.into()))
+    }
+
+    async fn open_pull(&self) -> Result<pull::Stream, Error> {
+        let (stream, durable) = (&self.spec.stream, &self.spec.durable);
+        let consumer: Consumer<pull::Config> = self
+            .log
+            .jetstream()
+            .get_consumer_from_stream(durable, stream)
+            .await
+            .map_err(|error| self.consumer_error(error.into()))?;
+        let pull = consumer
+            .stream()
+            .max_messages_per_batch(PULL_BATCH)
+            .expires(PULL_EXPIRY)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await;
+        pull.map_err(|error| self.consumer_error(error.into()))
+    }
+
+    fn consumer_error(&self, source: async_nats::Error) -> Error {
+        let (stream, durable) = (self.spec.stream.clone(), self.spec.durable.clone());
+        Error::Consumer {
+            stream,
+            durable,
+            source,
+        }
+    }
+}
