@@ -1,6 +1,6 @@
 //! `chat4all up`: everything on one machine, under one supervisor.
 //!
-//! Starts nats-server and Postgres (or uses those given by URL), then what [`provision`] starts on them, and keeps all
+//! Starts nats-server and Postgres (or uses those given by URL), then does the start-up work on them, and keeps all
 //! of it running until Ctrl-C. Guarantees:
 //! - one `up` per directory, by a lock that cannot be left behind;
 //! - a child that dies is started again on the same port and data, and this is said aloud;
