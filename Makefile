@@ -1,4 +1,4 @@
-# The two commands: `make run` and `make test`. Needs Linux, a Rust toolchain, Python 3 with pip; neither root nor docker.
+# The two commands: `make run` and `make test`. Linux, Rust and Python 3 with pip suffice, root or not.
 PYTHON ?= python3
 PIP = $(PYTHON) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --only-binary :all: --upgrade
 export PIP_ROOT_USER_ACTION = ignore
@@ -9,7 +9,7 @@ help: ## show this list
 
 run: .tools/.stamp ## build, then run everything here until Ctrl-C; addresses are in .chat4all/env
 	cargo build --workspace --bins
-	target/debug/chat4all up
+	$(or $(CARGO_TARGET_DIR),target)/debug/chat4all up
 
 test: .tools/.stamp ## build, then run every test, against a real nats-server and a real Postgres
 	cargo build --workspace --all-targets

@@ -127,13 +127,13 @@ impl NatsCluster {
         Ok(())
     }
 
-    /// What the leader of JetStream's metadata says of the others; only the leader knows them.
+    /// What the leader of JetStream's metadata says of the others; a follower's list is not kept current.
     async fn metadata_group(&self) -> Option<Value> {
         for node in &self.nodes {
             let (_, body) = node.monitor("/jsz").await.ok()?;
             let mut page: Value = serde_json::from_str(&body).ok()?;
             let group = page["meta_cluster"].take();
-            if group["replicas"].is_array() {
+            if group["leader"] == node.name() {
                 return Some(group);
             }
         }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::StartError;
 
-/// How long a server that is just dying may still hold its directory.
-const PREDECESSOR_GRACE: Duration = Duration::from_secs(5);
+/// How long a server that is just dying may still hold its directory: Postgres gives its children 5 s.
+const PREDECESSOR_GRACE: Duration = Duration::from_secs(6);
 
 /// A directory that is removed when the value is dropped, for the servers of one test.
 ///

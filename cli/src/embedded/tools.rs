@@ -216,7 +216,13 @@ mod tests {
             path: None,
             debian: "/nowhere".into(),
         };
-        insta::assert_snapshot!(search.nats().unwrap_err(), @"");
-        insta::assert_snapshot!(search.postgres().unwrap_err(), @"");
+        insta::assert_snapshot!(
+            search.nats().unwrap_err(),
+            @"nats-server not found (looked in a .tools directory here or above (there is none), the PATH); get it with `make .tools/.stamp`, or set CHAT4ALL_NATS__URL to a running server"
+        );
+        insta::assert_snapshot!(
+            search.postgres().unwrap_err(),
+            @"postgres not found (looked in a .tools directory here or above (there is none), the PATH, /nowhere/*/bin); get it with `make .tools/.stamp`, or set CHAT4ALL_POSTGRES__URL to a running server"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! `chat4all up`: everything on one machine, under one supervisor.
 //!
-//! Starts nats-server and Postgres (or uses those given by URL), then what [`provision`] starts on them, and keeps all
+//! Starts nats-server and Postgres (or uses those given by URL), then does the start-up work on them, and keeps all
 //! of it running until Ctrl-C. Guarantees:
 //! - one `up` per directory, by a lock that cannot be left behind;
 //! - a child that dies is started again on the same port and data, and this is said aloud;
@@ -117,4 +117,10 @@ fn say(line: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Tells it so that it is seen.
+fn warn(line: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "!!! {line}");
 }

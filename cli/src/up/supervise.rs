@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::servers::{Server, Servers};
+use super::warn;
 use crate::embedded::StopError;
 
 /// First wait before a server that died is started again; doubled up to [`LONGEST_WAIT`] while it keeps dying.
@@ -76,7 +77,9 @@ async fn keep_running(mut server: Server, stop: CancellationToken) -> Result<(),
             wait = FIRST_WAIT;
         }
         let name = server.name();
-        eprintln!("!!! {name} {how}; starting it again in {wait:?}, its log is log/{name}.log");
+        warn(format_args!(
+            "{name} {how}; starting it again in {wait:?}, its log is log/{name}.log"
+        ));
         tokio::select! {
             () = stop.cancelled() => return server.stop().await,
             () = tokio::time::sleep(wait) => {}
@@ -88,8 +91,8 @@ async fn keep_running(mut server: Server, stop: CancellationToken) -> Result<(),
             restarted = server.restart() => restarted,
         };
         match restarted {
-            Ok(()) => eprintln!("!!! {name} runs again"),
-            Err(error) => eprintln!("!!! {name} did not start again: {error}"),
+            Ok(()) => warn(format_args!("{name} runs again")),
+            Err(error) => warn(format_args!("{name} did not start again: {error}")),
         }
     }
 }
