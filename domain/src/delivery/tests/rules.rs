@@ -231,6 +231,22 @@ mod arriving {
     }
 
     #[test]
+    fn a_second_arrival_on_the_log_keeps_the_first_time() {
+        let twice = given([
+            attempted(1, 1),
+            sent(1, 2),
+            sent(1, 7),
+            delivered(1, 3),
+            delivered(1, 8),
+            read(1, 4),
+            read(1, 9),
+        ]);
+        let entry = twice.state().entry(0, SEND);
+        let times = [entry.sent_at, entry.delivered_at, entry.read_at];
+        assert_eq!(times, [Some(at(2)), Some(at(3)), Some(at(4))]);
+    }
+
+    #[test]
     fn a_receipt_before_the_send_calls_answer_counts() {
         let given = given([attempted(1, 1)])
             .when(receipt(1, Step::Delivered, 2))
