@@ -1,1 +1,5 @@
-//! What every role needs and no business crate knows.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod config;
