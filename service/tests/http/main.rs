@@ -1,6 +1,9 @@
 //! The server's manners, seen by a real client over a real connection.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails where something is missing"
+)]
 
 mod server;
 
