@@ -32,6 +32,10 @@ fn routes() -> Router {
         .route("/small", post(size))
         .route("/large", post(size).layer(DefaultBodyLimit::max(4096)))
         .route(
+            "/upgrade",
+            get(|| async { (StatusCode::UPGRADE_REQUIRED, "speak WebSocket") }),
+        )
+        .route(
             "/plain",
             get(|| async { (StatusCode::UNSUPPORTED_MEDIA_TYPE, "as a library says") }),
         )
