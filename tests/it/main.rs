@@ -1,4 +1,8 @@
 //! Whole-system tests, through public APIs, on real servers. One binary, because linking is what takes long.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 mod architecture;
 mod commit_under_fault;

@@ -33,10 +33,12 @@ async fn on_one_node_every_readers_fold_is_the_stream() {
     let proxy = Proxy::start(nats.port(), 0, seed).await;
     let mut scene = Scene::start(&nats.url(), &proxy.url(), 1, seed).await;
 
+    let begun = Instant::now();
     let mut rng = Rng::with_seed(seed ^ 1);
     for round in 1..=8 {
         scene.written(round * MESSAGES / 10).await;
         sleep(Duration::from_millis(rng.u64(0..400))).await;
+        println!("round {round} at {:?}", begun.elapsed());
         if round % 4 == 0 {
             nats.kill().await;
             sleep(Duration::from_millis(rng.u64(0..300))).await;
@@ -96,6 +98,7 @@ fn whole() -> Spec {
 /// One writer; an owner of the durable; a second owner that freezes in the middle and wakes; a thief; and a reader of
 /// one aggregate type through a filter.
 struct Scene {
+    begun: Instant,
     written: Arc<AtomicU64>,
     frozen: CancellationToken,
     done: CancellationToken,
@@ -110,6 +113,7 @@ impl Scene {
         let written = Arc::<AtomicU64>::default();
         let (frozen, done) = (CancellationToken::new(), CancellationToken::new());
         let mut scene = Self {
+            begun: Instant::now(),
             written: Arc::clone(&written),
             frozen: frozen.clone(),
             done: done.clone(),
@@ -191,7 +195,11 @@ impl Scene {
                 .filter(|(subject, ..)| !filtered || subject.contains(".conversation."))
                 .map(|(_, sequence, hash)| (*sequence, *hash))
                 .collect();
-            println!("{name}: {} events", fold.len());
+            println!(
+                "{name}: {} events, done {:?} after the start",
+                fold.len(),
+                self.begun.elapsed()
+            );
             checker::same_fold(&expected, &fold).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
         }
         self.done.cancel();
@@ -340,48 +348,47 @@ async fn a_reader_that_is_ahead_of_the_stream_is_refused() {
 async fn a_last_message_that_somebody_else_took_is_noticed() {
     let one = log::one_node().await;
     let mut feed = Feed::open(one.log.clone(), whole(), 0).await.unwrap();
-    one.log
-        .jetstream()
-        .publish("chat.evt.00.message.1", "first".into())
-        .await
-        .unwrap()
-        .await
-        .unwrap();
-    assert_eq!(feed.next().await.unwrap().sequence, 1);
-    // The thief's request is the only one that waits while the feed is not polled with an open pull of its own.
-    let consumer: Consumer<pull::Config> = one
-        .log
+    let done = CancellationToken::new();
+    let stolen = Arc::<AtomicU64>::default();
+    let mut thief = JoinSet::new();
+    thief.spawn(take_one_at_a_time(
+        one.log.clone(),
+        done.clone(),
+        Arc::clone(&stolen),
+    ));
+    // Every message is the last one for a while: nothing after it shows that it is missing.
+    let mut sequence = 0;
+    while stolen.load(Ordering::SeqCst) < 3 {
+        let publish = one
+            .log
+            .jetstream()
+            .publish("chat.evt.00.message.1", "x".into());
+        sequence += 1;
+        assert_eq!(publish.await.unwrap().await.unwrap().sequence, sequence);
+        let next = timeout(reader::IDLE_CHECK * 3, feed.next()).await;
+        let next = next.expect("noticed in time").unwrap();
+        assert_eq!(next.sequence, sequence);
+    }
+    done.cancel();
+}
+
+async fn take_one_at_a_time(log: Log, done: CancellationToken, stolen: Arc<AtomicU64>) {
+    let consumer: Consumer<pull::Config> = log
         .jetstream()
         .get_consumer_from_stream(DURABLE, "EVT-00")
         .await
         .unwrap();
-    drop(feed);
-    let mut theft = consumer
-        .batch()
-        .max_messages(1)
-        .expires(Duration::from_secs(5))
-        .messages()
-        .await
-        .unwrap();
-    one.log
-        .jetstream()
-        .publish("chat.evt.00.message.2", "last".into())
-        .await
-        .unwrap()
-        .await
-        .unwrap();
-    let stolen = theft.next().await.unwrap().unwrap();
-    assert_eq!(stolen.info().unwrap().stream_sequence, 2);
-    stolen.ack().await.unwrap();
-    let mut feed = Feed::open(one.log.clone(), whole(), 1).await.unwrap();
-    let next = timeout(reader::IDLE_CHECK * 2, feed.next())
-        .await
-        .expect("noticed in time")
-        .unwrap();
-    assert_eq!(
-        (next.sequence, next.payload.as_ref()),
-        (2, b"last".as_slice())
-    );
+    while !done.is_cancelled() {
+        let batch = consumer
+            .batch()
+            .max_messages(1)
+            .expires(Duration::from_secs(1));
+        let mut batch = batch.messages().await.unwrap();
+        while let Some(Ok(message)) = batch.next().await {
+            message.ack().await.unwrap();
+            stolen.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 #[tokio::test]
@@ -420,11 +427,13 @@ async fn a_durable_that_somebody_deleted_is_made_again() {
     feed.folded(3).await;
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
+        // A loop that goes on listening is what makes the report true.
+        let nothing_more = timeout(Duration::from_millis(200), feed.next()).await;
+        assert!(nothing_more.is_err(), "there are only three messages");
         let info = one.log.stream(partition()).consumer_info(DURABLE).await;
         match info {
             Ok(info) if info.ack_floor.stream_sequence == 3 => break,
             other => assert!(Instant::now() < deadline, "the report says {other:?}"),
         }
-        sleep(Duration::from_millis(50)).await;
     }
 }
