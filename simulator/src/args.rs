@@ -67,3 +67,41 @@ impl Args {
         Ok(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(config: Option<PathBuf>) -> Args {
+        Args {
+            listen: None,
+            state_limit: None,
+            seed: Some(5),
+            config,
+        }
+    }
+
+    #[test]
+    fn flags_stand_above_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            file.path(),
+            r#"{"seed": 3, "state_limit": 10, "settings": {"read_ms": 7}}"#,
+        )
+        .unwrap();
+        let config = args(Some(file.path().to_owned())).into_config().unwrap();
+        assert_eq!((config.seed, config.state_limit), (Some(5), 10));
+        assert_eq!(config.settings.read_ms, crate::Millis::between(7, 7));
+    }
+
+    #[test]
+    fn a_file_with_an_unknown_field_is_refused_by_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), r#"{"sead": 3}"#).unwrap();
+        let error = args(Some(file.path().to_owned()))
+            .into_config()
+            .unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("sead"), "{cause}");
+    }
+}
