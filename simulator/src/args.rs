@@ -95,6 +95,16 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_the_readme_is_one() {
+        let (_, file) = include_str!("../README.md")
+            .split_once("```json\n")
+            .unwrap();
+        let (file, _) = file.split_once("```").unwrap();
+        let config: Config = serde_json::from_str(file).unwrap();
+        assert!(config.accounts[0].webhook_url.is_some());
+    }
+
+    #[test]
     fn a_file_with_an_unknown_field_is_refused_by_name() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), r#"{"sead": 3}"#).unwrap();

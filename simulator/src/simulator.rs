@@ -181,7 +181,7 @@ fn routes(world: Arc<World>) -> Router {
     control::routes()
         .route(
             "/{version}/{phone_number_id}/messages",
-            post(graph::messages),
+            post(graph::messages).fallback(graph::unknown_path),
         )
         .fallback(any(graph::unknown_path))
         .layer(DefaultBodyLimit::max(MAX_BODY))

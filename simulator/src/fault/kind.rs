@@ -167,8 +167,8 @@ impl Fault {
         };
         match self {
             Self::Error { status, .. } => say(
-                status.is_none_or(|status| (400..=599).contains(&status)),
-                "fault.status: must be 400 to 599",
+                status.is_none_or(|status| (200..=599).contains(&status)),
+                "fault.status: must be 200 to 599",
             ),
             Self::HttpStatus { status, .. } => say(
                 (200..=599).contains(status),

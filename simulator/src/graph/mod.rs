@@ -6,19 +6,20 @@
 
 mod codes;
 mod error;
+mod reply;
 mod request;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
 use serde_json::{Value, json};
 
 pub(crate) use error::{GraphError, webhook_error};
+use reply::{Outcome, Reply};
 pub(crate) use request::digits;
 use request::{Request, recipient_of};
 
@@ -30,52 +31,11 @@ use crate::fault::{Answer, CallFacts, Gate, OutageMode};
 use crate::phone::{Draft, Step};
 use crate::receipts;
 use crate::sync::lock;
-use crate::wamid::{Direction, fbtrace_id};
-use crate::webhook::Item;
+use crate::wamid::Direction;
 use crate::world::World;
 
-/// A call that is never answered is cut off after this long.
-const HANG: Duration = Duration::from_secs(300);
-/// An early receipt may hold up the answer this long.
-const EARLY_WAIT: Duration = Duration::from_secs(5);
 /// How long the provider shows "typing". Source: WhatsApp Cloud API, typing indicators.
 const TYPING_MS: u64 = 25_000;
-
-/// What the caller gets, decided at arrival.
-enum Reply {
-    Json {
-        status: u16,
-        body: Value,
-        retry_after_s: Option<u32>,
-    },
-    Raw {
-        status: u16,
-        body: String,
-        retry_after_s: Option<u32>,
-    },
-    Cut {
-        reset: bool,
-    },
-    Never,
-}
-
-/// A reply with what has to happen before it.
-struct Outcome {
-    reply: Reply,
-    latency_ms: u64,
-    /// Receipts that come first.
-    early: Vec<Arc<Item>>,
-}
-
-impl Outcome {
-    fn now(reply: Reply) -> Self {
-        Self {
-            reply,
-            latency_ms: 0,
-            early: Vec::new(),
-        }
-    }
-}
 
 /// The handler.
 pub(crate) async fn messages(
@@ -94,14 +54,14 @@ pub(crate) async fn messages(
     };
     call.latency_ms = outcome.latency_ms;
     lock(&world.calls).push(call);
-    reply(&world, &cut, &version, outcome).await
+    reply::send(&world, &cut, &version, outcome).await
 }
 
 /// Any other path below the API.
 pub(crate) async fn unknown_path(uri: Uri) -> Response {
     let path = uri.path();
     let error = GraphError::unknown_path(path);
-    json_response(error.status, &error.body(), None, "")
+    reply::json(error.status, &error.body(), None, "")
 }
 
 /// Everything that is decided at arrival.
@@ -329,84 +289,4 @@ fn refuse(call: &mut Call, error: &GraphError, retry_after_s: Option<u32>) -> Re
         body: error.body(),
         retry_after_s,
     }
-}
-
-/// Waits as long as it should take, and answers.
-async fn reply(world: &World, cut: &Cut, version: &str, outcome: Outcome) -> Response {
-    let early = async {
-        for item in &outcome.early {
-            item.tried().await;
-        }
-    };
-    if !outcome.early.is_empty() {
-        // Late is better than never: the answer does not depend on our webhook for good.
-        let _late = tokio::time::timeout(EARLY_WAIT, early).await;
-    }
-    pause(world, Duration::from_millis(outcome.latency_ms)).await;
-    match outcome.reply {
-        Reply::Json {
-            status,
-            body,
-            retry_after_s,
-        } => json_response(status, &body, retry_after_s, version),
-        Reply::Raw {
-            status,
-            body,
-            retry_after_s,
-        } => raw_response(status, body, retry_after_s),
-        Reply::Cut { reset } => {
-            cut.now(reset);
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Reply::Never => {
-            pause(world, HANG).await;
-            cut.now(true);
-            StatusCode::NO_CONTENT.into_response()
-        }
-    }
-}
-
-/// Sleeps, but not through a shutdown.
-async fn pause(world: &World, duration: Duration) {
-    if !duration.is_zero() {
-        tokio::select! {
-            () = tokio::time::sleep(duration) => {}
-            () = world.shutdown.cancelled() => {}
-        }
-    }
-}
-
-fn json_response(status: u16, body: &Value, retry_after_s: Option<u32>, version: &str) -> Response {
-    let mut response = Response::builder()
-        .status(status)
-        .header(CONTENT_TYPE, "application/json; charset=UTF-8")
-        .header("x-fb-trace-id", fbtrace_id());
-    if !version.is_empty() {
-        response = response.header("facebook-api-version", version);
-    }
-    if status == 401 {
-        response = response.header(
-            WWW_AUTHENTICATE,
-            "OAuth \"Facebook Platform\" \"invalid_token\"",
-        );
-    }
-    if let Some(seconds) = retry_after_s {
-        response = response.header(RETRY_AFTER, seconds);
-    }
-    finish(response, body.to_string())
-}
-
-fn raw_response(status: u16, body: String, retry_after_s: Option<u32>) -> Response {
-    let mut response = Response::builder().status(status);
-    if let Some(seconds) = retry_after_s {
-        response = response.header(RETRY_AFTER, seconds);
-    }
-    finish(response, body)
-}
-
-/// A path segment may hold what a header must not: then the caller gets a plain 400.
-fn finish(response: axum::http::response::Builder, body: String) -> Response {
-    response
-        .body(Body::from(body))
-        .unwrap_or_else(|_| StatusCode::BAD_REQUEST.into_response())
 }

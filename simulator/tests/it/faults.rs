@@ -445,7 +445,7 @@ async fn a_knob_that_is_not_known_is_refused_with_its_name() {
         ),
         (json!({"count": 0, "fault": {"kind": "hang"}}), "count"),
         (
-            json!({"fault": {"kind": "error", "code": 1, "status": 200}}),
+            json!({"fault": {"kind": "error", "code": 1, "status": 99}}),
             "status",
         ),
         (
