@@ -38,6 +38,7 @@ struct Inbox {
     refused: AtomicU64,
     bad_signatures: AtomicU64,
     wrong_challenge: AtomicU64,
+    hung: AtomicU64,
 }
 
 /// A receiver of webhooks on a port of its own.
@@ -66,6 +67,10 @@ impl Receiver {
     }
     pub fn refused(&self) -> u64 {
         self.inbox.refused.load(Ordering::SeqCst)
+    }
+    /// Takes calls and never answers.
+    pub fn hang(&self) {
+        self.inbox.hung.store(1, Ordering::SeqCst);
     }
     /// Answers handshakes with something else than the challenge.
     pub fn break_handshake(&self) {
@@ -108,6 +113,9 @@ async fn verify(
 }
 
 async fn receive(State(inbox): State<Arc<Inbox>>, headers: HeaderMap, raw: Bytes) -> StatusCode {
+    if inbox.hung.load(Ordering::SeqCst) > 0 {
+        std::future::pending::<()>().await;
+    }
     let refuse = |left: u64| left.checked_sub(1);
     if inbox
         .refuse_next

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CUSTOMER, PHONE, Receiver, Stage, account, until};
+use crate::support::{CUSTOMER, OTHER_PHONE, PHONE, Receiver, Stage, account, text_body, until};
 
 #[tokio::test]
 async fn the_body_of_each_status_is_the_providers() {
@@ -227,4 +227,43 @@ async fn webhooks_wait_for_a_receiver_that_starts_later() {
     .await;
     assert!(broken.all().is_empty());
     stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_business_whose_webhook_hangs_delays_nobody_else() {
+    let stage = Stage::with(|config| config.settings.webhook_timeout_ms = 500).await;
+    let hung = Receiver::start().await;
+    hung.hang();
+    stage
+        .control(
+            "PATCH",
+            &format!("accounts/{OTHER_PHONE}"),
+            json!({"webhook_url": hung.url}),
+        )
+        .await;
+    let other = format!("token-{OTHER_PHONE}");
+    for n in 0..100 {
+        let to = format!("491511{n:07}");
+        let answer = stage
+            .post(OTHER_PHONE, &other, &text_body(&to, "into the void"))
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        let wamid = stage.send(&to, "hello").await;
+        stage.told(&wamid, &["sent", "delivered", "read"]).await;
+    }
+    let stats = stage.get("stats").await;
+    assert_eq!(
+        (
+            &stats["webhooks"]["delivered"],
+            &stats["webhooks"]["pending"]
+        ),
+        (&json!(300), &json!(300))
+    );
+    // A call that is not answered in time is made again.
+    until(
+        || stage.get("stats"),
+        |stats| stats["webhooks"]["failed_calls"].as_u64() > Some(0),
+    )
+    .await;
 }
