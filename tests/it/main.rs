@@ -1,1 +1,4 @@
 //! Whole-system tests.
+
+mod architecture;
+mod supervisor;
