@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chat4all_domain::{
-    AccountId, ConversationId, Message, MessageId, Position, Text, UserId, message,
+    AccountId, ConversationId, IdSecret, Message, MessageId, Position, Text, UserId, message,
 };
 use chat4all_nats::execute::{Assume, Purpose};
 use chat4all_service::http::Json;
@@ -20,10 +20,10 @@ use uuid::Uuid;
 
 use super::draft::{Draft, Refusal, fingerprint};
 use super::{REPLAY, membership};
-use crate::CommandApi;
 use crate::direct::establish;
 use crate::problem::{Repeat, mismatch, no_such_conversation, of_execute, of_load};
 use crate::request::{Allowed, Call, Id, Key, MessagesWrite, Mistakes, Party, party};
+use crate::{Accounts, CommandApi};
 
 /// A message to send, into a conversation or to an address.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -147,7 +147,7 @@ pub(crate) async fn send_message(
         (None, None) => Repeat::Unsafe,
         (Some(_), _) | (_, Some(_)) => Repeat::Safe,
     };
-    let draft = body.understand(&api, user, key.as_deref())?;
+    let draft = body.understand(api.id_secret(), api.accounts(), user, key.as_deref())?;
     let accepted = accept(&api, &call, &draft, repeat).await?;
     let channel = match draft.to {
         Some(Party::Contact { account, .. }) => Some(account),
@@ -170,7 +170,8 @@ pub(crate) async fn send_message(
 impl SendMessage {
     fn understand(
         self,
-        api: &CommandApi,
+        secret: &IdSecret,
+        accounts: &Accounts,
         author: UserId,
         key: Option<&str>,
     ) -> Result<Draft, Problem> {
@@ -187,14 +188,29 @@ impl SendMessage {
                 "differs from the Idempotency-Key; send one of the two",
             );
         }
-        let place = place(api, author, self.conversation_id, self.to, &mut mistakes);
+        let place = match (self.conversation_id, self.to) {
+            (Some(id), None) => Some((ConversationId::new(id.0), None)),
+            (None, Some(to)) => to.understand(accounts, &mut mistakes).map(|party| {
+                let conversation = party.direct_with(secret, author);
+                (conversation, Some(party))
+            }),
+            (Some(_), Some(_)) => {
+                mistakes.add("/to", "expected either `conversation_id` or `to`, not both");
+                None
+            }
+            (None, None) => {
+                let detail = "is missing, and so is `to`; one of the two is needed";
+                mistakes.add("/conversation_id", detail);
+                None
+            }
+        };
         let (text, (conversation, to)) = mistakes.unless_any(text.zip(place))?;
         let message = match (message_id, key) {
             (Some(id), _) => MessageId::new(id),
             (None, Some(key)) => MessageId::derive(conversation, author, key),
             (None, None) => MessageId::new(Uuid::now_v7()),
         };
-        let fingerprint = fingerprint(api.id_secret(), author, conversation, &text);
+        let fingerprint = fingerprint(secret, author, conversation, &text);
         Ok(Draft {
             id: message::Id {
                 conversation,
@@ -208,31 +224,9 @@ impl SendMessage {
     }
 }
 
-/// Which conversation is meant, and the address if it was named by one.
-fn place(
-    api: &CommandApi,
-    author: UserId,
-    conversation: Option<Id>,
-    to: Option<To>,
-    mistakes: &mut Mistakes,
-) -> Option<(ConversationId, Option<Party>)> {
-    match (conversation, to) {
-        (Some(id), None) => Some((ConversationId::new(id.0), None)),
-        (None, Some(to)) => {
-            let party = party::contact(&to.channel, &to.address, "/to", api.accounts(), mistakes)?;
-            Some((party.direct_with(api.id_secret(), author), Some(party)))
-        }
-        (Some(_), Some(_)) => {
-            mistakes.add("/to", "expected either `conversation_id` or `to`, not both");
-            None
-        }
-        (None, None) => {
-            mistakes.add(
-                "/conversation_id",
-                "is missing, and so is `to`; one of the two is needed",
-            );
-            None
-        }
+impl To {
+    fn understand(&self, accounts: &Accounts, mistakes: &mut Mistakes) -> Option<Party> {
+        party::contact(&self.channel, &self.address, "/to", accounts, mistakes)
     }
 }
 

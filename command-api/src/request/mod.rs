@@ -7,6 +7,8 @@ mod id;
 mod idempotency;
 mod mistakes;
 pub(crate) mod party;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub(crate) use allowed::{Allowed, ConversationsWrite, MessagesWrite};
 pub(crate) use call::Call;
