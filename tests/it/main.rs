@@ -1,4 +1,5 @@
 //! Whole-system tests.
 
 mod architecture;
+mod command_api;
 mod supervisor;
