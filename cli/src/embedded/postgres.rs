@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 
 use super::postgres_home::{self, Home};
+use super::process_table::until_stopped;
 use super::{
     Launch, Port, PostgresTools, Process, StartError, StopError, children_of, directory,
     is_running, log_file,
@@ -17,9 +18,9 @@ use super::{
 use crate::guard::DeathSignal;
 
 /// Name of the superuser and of the database.
-const NAME: &str = "chat4all";
+pub(super) const NAME: &str = "chat4all";
 /// How long making the data directory or recovering may take.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long it gets for a checkpoint at the end.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 /// How long one attempt to connect may take.
@@ -56,11 +57,11 @@ impl PostgresOptions {
 /// A Postgres on 127.0.0.1 with an empty database `chat4all`. Dropping it kills the server; its directory stays.
 #[derive(Debug)]
 pub struct Postgres {
-    home: Home,
+    pub(super) home: Home,
     dir: PathBuf,
-    log: PathBuf,
+    pub(super) log: PathBuf,
     port: u16,
-    fsync: bool,
+    pub(super) fsync: bool,
     process: Option<Process>,
 }
 
@@ -146,7 +147,7 @@ impl Postgres {
 
     /// Kills it and all its children with `SIGKILL`; returns when they are gone.
     pub async fn kill(&mut self) {
-        let children = self.signal_all(Signal::KILL);
+        let children = self.kill_all();
         if let Some(process) = self.process.take() {
             process.kill().await;
         }
@@ -166,108 +167,51 @@ impl Postgres {
         self.launch().await
     }
 
-    /// Makes it hang, with all its connections: they stay open, nothing is answered.
-    pub fn suspend(&self) {
-        self.signal_all(Signal::STOP);
+    /// Makes it hang, with all its connections: they stay open, nothing is answered. Returns when it does.
+    pub async fn suspend(&self) {
+        if let Some(pid) = self.pid() {
+            // The postmaster first, so that it starts no more children.
+            self.signal(Signal::STOP);
+            until_stopped(&[pid]).await;
+            until_stopped(&self.signal_children(Signal::STOP)).await;
+        }
     }
 
     /// Ends [`Self::suspend`].
     pub fn resume(&self) {
-        self.signal_all(Signal::CONT);
+        self.signal_children(Signal::CONT);
+        self.signal(Signal::CONT);
     }
 
-    /// The postmaster first, so that it starts no more of them; each child is in a session of its own.
-    fn signal_all(&self, signal: Signal) -> Vec<u32> {
-        let Some(process) = self
-            .process
-            .as_ref()
-            .filter(|process| process.status().is_none())
-        else {
-            return Vec::new();
-        };
-        let mut children = Vec::new();
-        if signal == Signal::KILL {
-            // A stopped postmaster still holds its children's pids; a killed one would let go of them.
-            process.signal(Signal::STOP);
-            children = children_of(process.pid());
+    /// Kills the children with the postmaster: a busy one would run on until its query ends. Returns their pids.
+    fn kill_all(&self) -> Vec<u32> {
+        // A stopped postmaster still holds its children and starts no more; a killed one has let go of them.
+        self.signal(Signal::STOP);
+        let children = self.signal_children(Signal::KILL);
+        self.signal(Signal::KILL);
+        children
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
         }
-        process.signal(signal);
-        if signal != Signal::KILL {
-            children = children_of(process.pid());
-        }
-        for pid in children.iter().filter_map(|&pid| i32::try_from(pid).ok()) {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                let _ = rustix::process::kill_process(pid, signal);
+    }
+
+    /// Each child is in a session of its own, so there is no group to signal.
+    fn signal_children(&self, signal: Signal) -> Vec<u32> {
+        let children = self.pid().map(children_of).unwrap_or_default();
+        for &pid in &children {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // One that has ended meanwhile is no child any more.
+                let _ = kill_process(pid, signal);
             }
         }
         children
     }
 
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.home.dir.join("pg")
-    }
-
-    /// Makes the data directory, or checks that these programs can read it.
-    async fn make_data(&self) -> Result<(), StartError> {
-        let data = self.data();
-        if let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) {
-            return self.check_version(&data, version.trim());
-        }
-        // Renamed when complete: what an interrupted initdb leaves is not taken for data.
-        let unfinished = self.home.dir.join("pg.new");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).map_err(StartError::file("remove", &unfinished))?;
-        }
-        let mut arguments = vec![
-            "-D".into(),
-            unfinished.clone().into(),
-            "-U".into(),
-            NAME.into(),
-        ];
-        arguments.extend(["--auth=trust", "--encoding=UTF8", "--locale=C"].map(Into::into));
-        if !self.fsync {
-            arguments.push("--no-sync".into());
-        }
-        let written = fs::metadata(&self.log).map_or(0, |file| file.len());
-        let initdb = self
-            .spawn("initdb", self.home.tools.initdb(), arguments)
-            .await?;
-        let ended = tokio::time::timeout(START_PATIENCE, initdb.exited()).await;
-        let log = log_file::tail(&self.log, written);
-        match ended {
-            Ok(status) if status.success() => {
-                fs::rename(&unfinished, &data).map_err(StartError::file("rename", &unfinished))
-            }
-            Ok(status) => Err(StartError::Ended {
-                program: "initdb".into(),
-                status,
-                log,
-            }),
-            Err(_) => Err(self.not_ready("initdb", "it still runs".into(), log)),
-        }
-    }
-
-    fn check_version(&self, data: &Path, version: &str) -> Result<(), StartError> {
-        let program = self.home.tools.postgres();
-        let output = std::process::Command::new(&program)
-            .arg("--version")
-            .output()
-            .map_err(StartError::file("run", &program))?;
-        // "postgres (PostgreSQL) 18.6", or "… 15.18 (Debian 15.18-0+deb12u1)".
-        let text = String::from_utf8_lossy(&output.stdout);
-        let ours = text
-            .split_whitespace()
-            .nth(2)
-            .and_then(|number| number.split('.').next());
-        if ours == Some(version) {
-            return Ok(());
-        }
-        Err(StartError::OtherVersion {
-            path: data.to_owned(),
-            data: version.to_owned(),
-            bin: self.home.tools.bin.clone(),
-            program: ours.unwrap_or("unknown").to_owned(),
-        })
     }
 
     /// Starts the server on `self.port` and waits until the database answers.
@@ -320,7 +264,7 @@ impl Postgres {
         }
     }
 
-    async fn spawn(
+    pub(super) async fn spawn(
         &self,
         name: &str,
         program: PathBuf,
@@ -340,7 +284,7 @@ impl Postgres {
         .await
     }
 
-    fn not_ready(&self, program: &str, last_seen: String, log: String) -> StartError {
+    pub(super) fn not_ready(&self, program: &str, last_seen: String, log: String) -> StartError {
         StartError::NotReady {
             program: program.into(),
             after: START_PATIENCE,
@@ -353,7 +297,7 @@ impl Postgres {
 /// Killing the postmaster alone would leave a busy child running until its query ends.
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.signal_all(Signal::KILL);
+        self.kill_all();
     }
 }
 
