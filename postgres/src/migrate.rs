@@ -65,8 +65,9 @@ pub async fn migrate(config: &Config) -> Result<(), Error> {
             .map_err(failed)?;
     }
     tx.commit().await.map_err(failed)?;
+    // `run` takes anything that can become a connection, which the compiler then cannot prove to be `Send`.
     MIGRATIONS
-        .run(&mut connection)
+        .run_direct(None, &mut connection, false)
         .await
         .map_err(|source| Error::Migrate {
             schema: named(),

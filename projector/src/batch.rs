@@ -56,14 +56,20 @@ fn recorded_at(change: &Change) -> Option<Timestamp> {
 /// What is wrong, without the parser's own words: they repeat values, and those may be personal.
 fn why(error: &codec::Error) -> String {
     match error {
-        codec::Error::Malformed(source) | codec::Error::Event { source, .. } => {
+        // The parser does not know the place within an event that it has to read twice.
+        codec::Error::Malformed(source) | codec::Error::Event { source, .. }
+            if source.line() > 0 =>
+        {
             format!(
                 "{error}: wrong at line {}, column {}",
                 source.line(),
                 source.column()
             )
         }
-        codec::Error::Newer { .. } | codec::Error::Subject { .. } => error.to_string(),
+        codec::Error::Malformed(_)
+        | codec::Error::Event { .. }
+        | codec::Error::Newer { .. }
+        | codec::Error::Subject { .. } => error.to_string(),
     }
 }
 
