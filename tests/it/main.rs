@@ -9,6 +9,7 @@ mod command_api;
 mod commit_under_fault;
 mod leases;
 mod log;
+mod projector;
 mod reading_under_fault;
 mod supervisor;
 mod support;
