@@ -1,0 +1,193 @@
+//! The settings themselves, section by section. Each sentence here is also the reference's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::section::section;
+use super::spec::{
+    address, addresses, checked_text, count, database, milliseconds, parsed, path, ratio, schedule,
+    seconds, secret, text, whole,
+};
+use super::types::{
+    LogFormat, Milliseconds, Poison, Seconds, Sync, log_format, poison, replicas, sync,
+};
+
+/// A day, the longest that any wait in milliseconds may be.
+const DAY_MS: u64 = 86_400_000;
+const KIB: u64 = 1024;
+const GIB: u64 = 1024 * 1024 * 1024;
+
+section! {
+    /// The broker.
+    pub struct Nats {
+        /// Where the broker is: one address, or those of several nodes of one cluster.
+        url: Vec<Url> = addresses(
+            "one or more addresses such as nats://127.0.0.1:4222, divided by commas, without user and password",
+            &["nats", "tls"],
+        ).or(vec![local_nats()]),
+        /// How this installation calls itself to the broker; seen in `nats server report connections`.
+        name: String = text("text that is not blank").or("chat4all"),
+        /// User name, if the broker asks for one.
+        user: Option<String> = text("text that is not blank").optional(),
+        /// The user's password.
+        password: Option<SecretString> = secret("text that is not empty", |text| !text.is_empty()).optional(),
+        /// Credentials file (JWT and key) instead of user and password.
+        credentials_file: Option<PathBuf> = path("the path of a file").optional(),
+        /// Copies of each stream: 1 on one node, 3 in a cluster.
+        replicas: usize = replicas().or(1usize),
+        /// When the broker writes to disk. `always`: before each acknowledgement, so that what was accepted survives a power cut; this bounds the rate of one stream to that of its disk. `relaxed`: every two minutes; faster, and a power cut of the node (of the majority in a cluster) takes back what was accepted since. Readiness is red while the broker does otherwise.
+        sync: Sync = sync().or(Sync::Always),
+        /// How much the log may hold, all partitions together. At 95 % new messages are refused (507), so that outcomes and receipts still fit. Fixed when the streams are made; raising it later is an operator's step.
+        max_bytes: u64 = whole(64 * KIB * KIB, 1 << 50).or(4 * GIB),
+        /// How often the connection is checked; a broker that went away without a word is noticed after two.
+        ping_interval_ms: Milliseconds = milliseconds(DAY_MS).or(5_000),
+    }
+}
+
+fn local_nats() -> Url {
+    Url::parse("nats://127.0.0.1:4222").expect("a constant that parses")
+}
+
+section! {
+    /// The log on the broker.
+    pub struct Log {
+        /// Partitions, each a stream. Chosen once, when the log is made: ids are spread by it, and a log with another number refuses to start.
+        partitions: u64 = whole(1, 64).or(8u64),
+        /// How many aggregates' states are kept in memory per process.
+        cached_states: u64 = whole(1, 100_000_000).or(100_000u64),
+    }
+}
+
+section! {
+    /// The read models' database.
+    pub struct Postgres {
+        /// Where the database is, with user, password and name.
+        url: SecretString = database("an address such as postgres://user:password@127.0.0.1:5432/chat4all")
+            .or("postgres://chat4all@127.0.0.1:5432/chat4all"),
+        /// Connections per process, at most.
+        max_connections: u64 = whole(1, 1_000).or(16u64),
+        /// How long to wait for a free connection before the answer is 503.
+        acquire_timeout_ms: Milliseconds = milliseconds(DAY_MS).or(3_000),
+        /// How long one statement of a query may take.
+        statement_timeout_ms: Milliseconds = milliseconds(DAY_MS).or(5_000),
+    }
+}
+
+section! {
+    /// What all servers have in common.
+    pub struct Http {
+        /// Where to listen.
+        listen: SocketAddr = parsed("an address and a port such as 127.0.0.1:8080").or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+        /// The largest body of a request, in bytes; larger is 413. Webhooks have their own.
+        body_limit_bytes: usize = count(1_024, 16 * 1_048_576).or(262_144usize),
+        /// How long a command may try to be stored before its outcome is unknown (503, safe to repeat).
+        command_deadline_ms: Milliseconds = milliseconds(DAY_MS).or(10_000),
+        /// How long any request may take until its answer begins; then it is 504.
+        request_timeout_ms: Milliseconds = milliseconds(DAY_MS).or(15_000),
+    }
+}
+
+section! {
+    /// Who may call.
+    pub struct Auth {
+        /// The secret that bearer tokens (HS256) are signed with.
+        hs256_secret: SecretString = secret("at least 32 characters", |text| text.chars().count() >= 32),
+        /// The issuer (`iss`) that tokens must have; user ids are derived from it.
+        issuer: String = text("text that is not blank").or("chat4all"),
+        /// The audience (`aud`) that tokens must have; without it any will do.
+        audience: Option<String> = text("text that is not blank").optional(),
+    }
+}
+
+section! {
+    /// The secret behind derived ids.
+    pub struct Ids {
+        /// The installation's id secret: made once, backed up, never rotated, because identities and direct conversations are named by it.
+        secret: SecretString = secret("64 hexadecimal digits (32 random bytes)", |text| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())),
+    }
+}
+
+section! {
+    /// Logs and traces.
+    pub struct Telemetry {
+        /// Which log lines are written: a level, or levels by module.
+        filter: String = checked_text("levels such as info or info,chat4all_nats=debug", is_filter).or("info"),
+        /// How log lines are written: `json` for machines, `text` for terminals.
+        format: LogFormat = log_format().or(LogFormat::Json),
+        /// Where spans are sent (OTLP over HTTP, protobuf): the collector's address without `/v1/traces`. Without TLS: put a collector beside this process.
+        otlp_endpoint: Option<Url> = address("an address such as http://127.0.0.1:4318", &["http"]).optional(),
+        /// The share of traces that is kept, where the caller has not decided already. Trace ids exist also without.
+        sample_ratio: f64 = ratio().or(1.0),
+    }
+}
+
+fn is_filter(text: &str) -> bool {
+    tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
+}
+
+section! {
+    /// Events in, rows out.
+    pub struct Projector {
+        /// Events per transaction, at most.
+        batch: usize = count(1, 10_000).or(500usize),
+        /// An event that cannot be folded: `park` puts it aside as a dead letter and goes on, `halt` stops its partition until somebody has looked.
+        poison: Poison = poison().or(Poison::Park),
+    }
+}
+
+section! {
+    /// Reads.
+    pub struct Query {
+        /// How long a read waits for the position it asks for (`at_least`); then 503.
+        at_least_wait_ms: Milliseconds = milliseconds(60_000).or(5_000),
+        /// How deep a GraphQL query may nest.
+        max_depth: usize = count(1, 100).or(12usize),
+        /// How much a GraphQL query may ask for: one per field, times page sizes.
+        max_complexity: usize = count(1, 1_000_000).or(2_000usize),
+        /// Items on a page when nothing is asked for.
+        page_default: usize = count(1, 1_000).or(50usize),
+        /// Items on a page, at most.
+        page_max: usize = count(1, 1_000).or(100usize),
+    }
+}
+
+section! {
+    /// The outside world.
+    pub struct Bridges {
+        /// How long the broker waits for a bridge to say that it has folded an event.
+        ack_wait_ms: Milliseconds = milliseconds(DAY_MS).or(30_000),
+        /// How long a provider may take to answer one call.
+        provider_timeout_ms: Milliseconds = milliseconds(DAY_MS).or(10_000),
+        /// How long to wait for a receipt that tells whether an interrupted send went out, on channels whose receipts echo our id.
+        unsure_wait_ms: Milliseconds = milliseconds(DAY_MS).or(15_000),
+        /// How long a message is worth delivering; then it has failed as expired.
+        valid_for_s: Seconds = seconds(31_536_000).or(86_400),
+        /// The waits between tries after a passing failure, with full jitter; the last one repeats.
+        transient_schedule_ms: Vec<Milliseconds> = schedule().or([1_000, 5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000].map(Milliseconds)),
+        /// The largest body of a webhook call, in bytes.
+        webhook_body_limit_bytes: usize = count(1_024, 4 * 1_048_576).or(4_194_304usize),
+    }
+}
+
+section! {
+    /// How workers of one role share partitions.
+    pub struct Leases {
+        /// After how long a lease that was not renewed is free for others. Fixed when the bucket is made.
+        max_age_ms: Milliseconds = milliseconds(DAY_MS).or(10_000),
+        /// How often an owner renews.
+        renew_ms: Milliseconds = milliseconds(DAY_MS).or(3_000),
+        /// After how long without a renewal an owner starts nothing new, by its own clock.
+        stop_starting_ms: Milliseconds = milliseconds(DAY_MS).or(6_000),
+    }
+}
+
+section! {
+    /// How a role stops.
+    pub struct Shutdown {
+        /// How long work in flight may take to finish after SIGINT or SIGTERM; then it is cut off.
+        grace_ms: Milliseconds = milliseconds(DAY_MS).or(20_000),
+    }
+}
