@@ -31,17 +31,18 @@ pub struct Follower<A: Aggregate> {
 
 #[derive(Debug)]
 struct Following {
-    /// Sequence up to which this partition's events of the type are known to be seen.
-    seen: watch::Sender<u64>,
+    /// Sequence up to which this partition's events of the type are known to be seen; `None` until it is known where to
+    /// begin.
+    seen: watch::Sender<Option<u64>>,
     /// Whether nothing is known to be missing; replaced with every feed.
     current: watch::Sender<Arc<AtomicBool>>,
 }
 
 impl<A: Aggregate> Follower<A> {
-    /// Starts to follow in tasks of their own, until `stop`.
+    /// Starts to follow in tasks of their own, until `stop`. Wait for [`Follower::begun`] before anything is cached.
     pub fn start(store: Store<A>, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
         let following = |_| Following {
-            seen: watch::Sender::new(0),
+            seen: watch::Sender::new(None),
             current: watch::Sender::new(Arc::default()),
         };
         let partitions = store.log().partitions().all();
@@ -57,6 +58,25 @@ impl<A: Aggregate> Follower<A> {
             });
         }
         follower
+    }
+
+    /// Waits until every partition is being followed; `false` when `deadline` comes first. What others append after that
+    /// is noticed. A state that was cached *before* may have changed in between unnoticed: do not use the store earlier.
+    pub async fn begun(&self, deadline: Instant) -> bool {
+        for following in self.partitions.iter() {
+            let mut seen = following.seen.subscribe();
+            let begun = seen.wait_for(Option::is_some);
+            if !matches!(timeout_at(deadline, begun).await, Ok(Ok(_))) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// How far this partition has been seen: the last sequence that is known to be, 0 before the first.
+    pub fn seen(&self, partition: Partition) -> Position {
+        let following = &self.partitions[usize::from(partition.number())];
+        Position::new(partition, following.seen.borrow().unwrap_or(0))
     }
 
     /// The aggregate's state: from the cache while the follower is level with the log, otherwise from the leader.
@@ -93,15 +113,14 @@ impl<A: Aggregate> Follower<A> {
         };
         let mut seen = following.seen.subscribe();
         loop {
-            if *seen.borrow() >= position.sequence {
+            let up_to = seen.borrow_and_update().unwrap_or(0);
+            if up_to >= position.sequence {
                 return true;
             }
             // The position may be that of another aggregate's event: then it is enough that nothing of ours is missing.
             let subject = subject::of_type(position.partition, A::TYPE);
-            let from = *seen.borrow() + 1;
-            let log = self.store.log();
-            let next =
-                direct::next_from_leader(log, position.partition, &subject, from, deadline).await;
+            let (log, partition, from) = (self.store.log(), position.partition, up_to + 1);
+            let next = direct::next_from_leader(log, partition, &subject, from, deadline).await;
             match next {
                 Ok(None) => return true,
                 Ok(Some(missing)) if missing.sequence > position.sequence => return true,
@@ -131,11 +150,11 @@ impl<A: Aggregate> Follower<A> {
         following: &Following,
     ) -> Result<(), reader::Error> {
         let log = self.store.log();
-        let seen = *following.seen.borrow();
-        let after = if seen > 0 {
-            seen
-        } else {
-            self.end_of(partition).await
+        // Also when nothing has come yet: what was appended while the feed was interrupted must not be skipped.
+        let begun = *following.seen.borrow();
+        let after = match begun {
+            Some(seen) => seen,
+            None => self.end_of(partition).await,
         };
         let spec = Spec {
             stream: streams::name(partition),
@@ -145,7 +164,7 @@ impl<A: Aggregate> Follower<A> {
             keep: Keep::WhileFollowed,
         };
         let mut feed = Feed::open(log.clone(), spec, after).await?;
-        following.seen.send_replace(after);
+        following.seen.send_replace(Some(after));
         following.current.send_replace(feed.current());
         loop {
             let stored = feed.next().await?;
@@ -154,7 +173,7 @@ impl<A: Aggregate> Follower<A> {
             {
                 self.store.outdated(&id, Revision::new(stored.sequence));
             }
-            following.seen.send_replace(stored.sequence);
+            following.seen.send_replace(Some(stored.sequence));
         }
     }
 
