@@ -142,7 +142,7 @@ async fn a_suspended_nats_is_silent_until_resumed() {
     let nats = Nats::start(NatsOptions::in_dir(dir.path())).await.unwrap();
     let client = async_nats::connect(nats.url()).await.unwrap();
     let jetstream = jetstream::new(client);
-    nats.suspend();
+    nats.suspend().await;
     let asked = tokio::time::timeout(Duration::from_millis(300), jetstream.query_account()).await;
     assert!(asked.is_err(), "a suspended server answered {asked:?}");
     nats.resume();
@@ -261,7 +261,7 @@ async fn a_suspended_postgres_keeps_connections_silent_until_resumed() {
     let dir = temp_dir().unwrap();
     let postgres = start_postgres(dir.path()).await;
     let mut connection = PgConnection::connect(&postgres.url()).await.unwrap();
-    postgres.suspend();
+    postgres.suspend().await;
     let query = sqlx::query_scalar("select 7").fetch_one(&mut connection);
     tokio::pin!(query);
     let asked = tokio::time::timeout(Duration::from_millis(300), &mut query).await;

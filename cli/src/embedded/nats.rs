@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::nats_config::{self, Environment, path_value};
+use super::process_table::until_stopped;
 use super::{Launch, NatsTools, Port, Process, StartError, StopError, directory, log_file};
 use crate::guard::DeathSignal;
 
@@ -198,9 +199,10 @@ impl Nats {
         self.ready().await
     }
 
-    /// Makes it hang: its connections stay open, nothing is answered.
-    pub fn suspend(&self) {
+    /// Makes it hang: its connections stay open, nothing is answered. Returns when it does.
+    pub async fn suspend(&self) {
         self.signal(Signal::STOP);
+        until_stopped(self.pid().as_slice()).await;
     }
 
     /// Ends [`Self::suspend`].

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 
 use super::postgres_home::{self, Home};
+use super::process_table::until_stopped;
 use super::{
     Launch, Port, PostgresTools, Process, StartError, StopError, children_of, directory,
     is_running, log_file,
@@ -146,7 +147,7 @@ impl Postgres {
 
     /// Kills it and all its children with `SIGKILL`; returns when they are gone.
     pub async fn kill(&mut self) {
-        let children = self.signal_all(Signal::KILL);
+        let children = self.kill_all();
         if let Some(process) = self.process.take() {
             process.kill().await;
         }
@@ -166,38 +167,44 @@ impl Postgres {
         self.launch().await
     }
 
-    /// Makes it hang, with all its connections: they stay open, nothing is answered.
-    pub fn suspend(&self) {
-        self.signal_all(Signal::STOP);
+    /// Makes it hang, with all its connections: they stay open, nothing is answered. Returns when it does.
+    pub async fn suspend(&self) {
+        if let Some(pid) = self.pid() {
+            // The postmaster first, so that it starts no more children.
+            self.signal(Signal::STOP);
+            until_stopped(&[pid]).await;
+            until_stopped(&self.signal_children(Signal::STOP)).await;
+        }
     }
 
     /// Ends [`Self::suspend`].
     pub fn resume(&self) {
-        self.signal_all(Signal::CONT);
+        self.signal_children(Signal::CONT);
+        self.signal(Signal::CONT);
     }
 
-    /// The postmaster first, so that it starts no more of them; each child is in a session of its own.
-    fn signal_all(&self, signal: Signal) -> Vec<u32> {
-        let Some(process) = self
-            .process
-            .as_ref()
-            .filter(|process| process.status().is_none())
-        else {
-            return Vec::new();
-        };
-        let mut children = Vec::new();
-        if signal == Signal::KILL {
-            // A stopped postmaster still holds its children's pids; a killed one would let go of them.
-            process.signal(Signal::STOP);
-            children = children_of(process.pid());
+    /// Kills the children with the postmaster: a busy one would run on until its query ends. Returns their pids.
+    fn kill_all(&self) -> Vec<u32> {
+        // A stopped postmaster still holds its children and starts no more; a killed one has let go of them.
+        self.signal(Signal::STOP);
+        let children = self.signal_children(Signal::KILL);
+        self.signal(Signal::KILL);
+        children
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
         }
-        process.signal(signal);
-        if signal != Signal::KILL {
-            children = children_of(process.pid());
-        }
-        for pid in children.iter().filter_map(|&pid| i32::try_from(pid).ok()) {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                let _ = rustix::process::kill_process(pid, signal);
+    }
+
+    /// Each child is in a session of its own, so there is no group to signal.
+    fn signal_children(&self, signal: Signal) -> Vec<u32> {
+        let children = self.pid().map(children_of).unwrap_or_default();
+        for &pid in &children {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // One that has ended meanwhile is no child any more.
+                let _ = kill_process(pid, signal);
             }
         }
         children
@@ -353,7 +360,7 @@ impl Postgres {
 /// Killing the postmaster alone would leave a busy child running until its query ends.
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.signal_all(Signal::KILL);
+        self.kill_all();
     }
 }
 
