@@ -135,12 +135,14 @@ mod tests {
     async fn a_caller_that_is_dropped_half_way_takes_nobody_along() {
         let (batch, calls) = (Batch::default(), AtomicUsize::new(0));
         let mut dropped = Box::pin(batch.load(1, |_| std::future::pending()));
-        let kept = batch.load(2, |keys| doubled(&calls, keys));
-        // Far enough to have become the one that loads.
+        let mut kept = Box::pin(batch.load(2, |keys| doubled(&calls, keys)));
+        // Both have joined; the first is the one that loads, and never comes to an end.
         for _ in 0..3 {
-            let _ = futures::poll!(dropped.as_mut());
+            assert!(futures::poll!(dropped.as_mut()).is_pending());
+            assert!(futures::poll!(kept.as_mut()).is_pending());
             tokio::task::yield_now().await;
         }
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
         drop(dropped);
         assert_eq!(kept.await, Ok(Some(4)));
     }

@@ -27,23 +27,30 @@ async fn the_last_spans_are_sent_when_the_guard_goes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let mut servers = JoinSet::new();
-    servers.spawn(async move {
-        axum::serve(listener, Router::new().route("/v1/traces", sink)).await
-    });
+    servers
+        .spawn(async move { axum::serve(listener, Router::new().route("/v1/traces", sink)).await });
 
     let file = format!(
         "[auth]\nhs256_secret = '{}'\n[ids]\nsecret = '{}'\n[telemetry]\notlp_endpoint = '{endpoint}'\n",
         "s".repeat(32),
         "0".repeat(64)
     );
-    let config = Config::load(&Sources::new().with_file("test", file)).unwrap().config.telemetry;
+    let config = Config::load(&Sources::new().with_file("test", file))
+        .unwrap()
+        .config
+        .telemetry;
     let (dispatch, guard) = subscriber(&config, "command-api", std::io::sink).unwrap();
     dispatcher::with_default(&dispatch, || {
-        trace::follow(info_span!("request", otel.kind = "server"), Some(TRACEPARENT))
-            .in_scope(|| info_span!("append").in_scope(|| ()));
+        trace::follow(
+            info_span!("request", otel.kind = "server"),
+            Some(TRACEPARENT),
+        )
+        .in_scope(|| info_span!("append").in_scope(|| ()));
     });
     // Where this thread runs both the collector and the end of the process, one must not wait for the other.
-    tokio::task::spawn_blocking(move || drop(guard)).await.unwrap();
+    tokio::task::spawn_blocking(move || drop(guard))
+        .await
+        .unwrap();
 
     let (headers, body) = timeout(Duration::from_secs(10), requests.recv())
         .await
@@ -53,13 +60,27 @@ async fn the_last_spans_are_sent_when_the_guard_goes() {
     let export = ExportTraceServiceRequest::decode(body).unwrap();
     let resource = &export.resource_spans[0];
     let service = resource.resource.as_ref().unwrap().attributes.iter();
-    let name = service.into_iter().find(|attribute| attribute.key == "service.name").unwrap();
-    assert!(format!("{name:?}").contains("chat4all-command-api"), "{name:?}");
-    let mut spans: Vec<_> =
-        resource.scope_spans.iter().flat_map(|scope| scope.spans.iter()).collect();
+    let name = service
+        .into_iter()
+        .find(|attribute| attribute.key == "service.name")
+        .unwrap();
+    assert!(
+        format!("{name:?}").contains("chat4all-command-api"),
+        "{name:?}"
+    );
+    let mut spans: Vec<_> = resource
+        .scope_spans
+        .iter()
+        .flat_map(|scope| scope.spans.iter())
+        .collect();
     spans.sort_by(|a, b| a.name.cmp(&b.name));
-    let [append, request] = spans[..] else { panic!("{spans:?}") };
-    assert_eq!((append.name.as_str(), request.name.as_str()), ("append", "request"));
+    let [append, request] = spans[..] else {
+        panic!("{spans:?}")
+    };
+    assert_eq!(
+        (append.name.as_str(), request.name.as_str()),
+        ("append", "request")
+    );
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     for span in [append, request] {
         assert_eq!(hex(&span.trace_id), "4bf92f3577b34da6a3ce929d0e0e4736");

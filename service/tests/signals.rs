@@ -8,7 +8,13 @@ use chat4all_service::shutdown::{Outcome, run};
 
 fn send_myself(signal: &str) {
     let me = std::process::id().to_string();
-    assert!(Command::new("kill").args([signal, &me]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([signal, &me])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]

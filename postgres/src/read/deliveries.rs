@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use chat4all_domain::delivery::{FailureClass, Reason, Status};
 use chat4all_domain::{
-    AccountId, Address, ChannelKind, ConversationId, MessageId, ParticipantId, Timestamp, UserId,
+    AccountId, Address, ChannelKind, ConversationId, MessageId, ParticipantId, Partition,
+    Timestamp, UserId,
 };
 use serde::Deserialize;
 use sqlx::postgres::PgRow;
@@ -23,6 +24,8 @@ pub type Key = (ConversationId, MessageId);
 pub struct Delivery {
     /// The message it delivers.
     pub message: Key,
+    /// The partition that sequences of its events count in.
+    pub partition: Partition,
     /// Its number within the message.
     pub n: u16,
     /// Who is to get it.
@@ -221,10 +224,7 @@ pub async fn tallies(reads: &Reads, keys: &[Key]) -> Result<BTreeMap<Key, Tally>
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn histories(
-    reads: &Reads,
-    keys: &[Key],
-) -> Result<BTreeMap<Key, Vec<Happened>>, Error> {
+pub async fn histories(reads: &Reads, keys: &[Key]) -> Result<BTreeMap<Key, Vec<Happened>>, Error> {
     let (conversations, messages) = split(keys);
     let rows: Vec<HappenedRow> = reads
         .all(
@@ -289,6 +289,7 @@ impl FromRow<'_, PgRow> for Delivery {
         };
         Ok(Self {
             message: message(row)?,
+            partition: column::position(row, "last_sequence")?.partition,
             n: column::number(row)?,
             participant: ParticipantId::new(row.try_get("participant_id")?),
             kind: column::parsed(row, "kind")?,

@@ -1,4 +1,4 @@
-//! How far participants have read. The caller has seen to it that the reader may see the conversation.
+//! How far participants have read. For a reader who has left, marks that have moved on behind that are left out.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use super::{Error, Reads, column};
+use super::horizon::horizon;
+use super::{Error, Reader, Reads, column};
 
 /// One participant's mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,24 +25,31 @@ pub struct Mark {
     pub read_at: Timestamp,
 }
 
-/// The marks in each of these conversations, furthest first.
+/// The marks in each of these conversations that `reader` may know, furthest first.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn of_conversations(
     reads: &Reads,
+    reader: Reader,
     conversations: &[ConversationId],
 ) -> Result<BTreeMap<ConversationId, Vec<Mark>>, Error> {
     let wanted: Vec<Uuid> = conversations.iter().map(ConversationId::uuid).collect();
     let rows: Vec<Mark> = reads
         .all(
-            sqlx::query_as(
+            sqlx::query_as(concat!(
                 "select r.*
                  from unnest($1::uuid[]) as wanted (conversation_id)
-                 join readers r using (conversation_id)
+                 cross join lateral (",
+                horizon!("$2", "$3"),
+                ") known
+                 join readers r on r.conversation_id = wanted.conversation_id
+                 where known.sequence > r.up_to_sequence
                  order by r.conversation_id, r.up_to_sequence desc, r.participant_id",
-            )
-            .bind(wanted),
+            ))
+            .bind(wanted)
+            .bind(reader.user.uuid())
+            .bind(reader.sees_all),
         )
         .await?;
     let mut marks: BTreeMap<ConversationId, Vec<Mark>> = BTreeMap::new();

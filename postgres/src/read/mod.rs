@@ -5,13 +5,13 @@
 //! caller can forget to look.
 //!
 //! One file per read model here too: `conversations.rs`, `participants.rs`, `messages.rs`, `deliveries.rs`, `marks.rs`,
-//! `identities.rs`, and `checkpoints.rs` for how far they have come.
+//! `identities.rs`. How far they all have come is [`crate::projected`]'s.
 
-pub mod checkpoints;
 mod column;
 mod connection;
 pub mod conversations;
 pub mod deliveries;
+mod horizon;
 pub mod identities;
 pub mod marks;
 pub mod messages;

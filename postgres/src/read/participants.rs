@@ -1,5 +1,5 @@
-//! Who is or was in a conversation. The caller has seen to it that the reader may see the conversation; what happened
-//! after the reader had left is cut off by [`Participant::as_known_at`].
+//! Who is or was in a conversation, as a reader knows it: whoever joined or left after the reader had left for good is not
+//! in it, or not gone.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,18 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use super::{Error, Reads, column};
+use super::horizon::horizon;
+use super::{Error, Reader, Reads, column};
+
+/// The columns of a stay; one that ended behind the reader's horizon has not ended for them.
+macro_rules! participants {
+    () => {
+        "select p.conversation_id, p.participant_id, p.user_id, p.identity_id, p.channel_kind, p.account, p.address,
+                p.joined_sequence, p.joined_at,
+                case when p.left_sequence <= known.sequence then p.left_sequence end as left_sequence,
+                case when p.left_sequence <= known.sequence then p.left_at end as left_at "
+    };
+}
 
 /// One participant with all their stays.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,37 +55,30 @@ impl Stay {
     }
 }
 
-impl Participant {
-    /// This participant as one knew them who left at `sequence`: `None` for somebody who came later. Without a sequence,
-    /// as they are now.
-    pub fn as_known_at(mut self, sequence: Option<u64>) -> Option<Self> {
-        if let Some(sequence) = sequence {
-            self.stays.retain(|stay| stay.joined_sequence < sequence);
-            for stay in &mut self.stays {
-                stay.left = stay.left.filter(|(left, _)| *left <= sequence);
-            }
-        }
-        (!self.stays.is_empty()).then_some(self)
-    }
-}
-
-/// Everybody who is or was in each of these conversations, in the order they first joined.
+/// Everybody whom `reader` knows in each of these conversations, in the order they first joined.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn of_conversations(
     reads: &Reads,
+    reader: Reader,
     conversations: &[ConversationId],
 ) -> Result<BTreeMap<ConversationId, Vec<Participant>>, Error> {
     let wanted: Vec<Uuid> = conversations.iter().map(ConversationId::uuid).collect();
     let rows = reads.all(
-        sqlx::query_as(
-            "select p.*
-             from unnest($1::uuid[]) as wanted (conversation_id)
-             join participants p using (conversation_id)
+        sqlx::query_as(concat!(
+            participants!(),
+            "from unnest($1::uuid[]) as wanted (conversation_id)
+             cross join lateral (",
+            horizon!("$2", "$3"),
+            ") known
+             join participants p on p.conversation_id = wanted.conversation_id
+             where known.sequence > p.joined_sequence
              order by p.conversation_id, p.joined_sequence, p.participant_id",
-        )
-        .bind(wanted),
+        ))
+        .bind(wanted)
+        .bind(reader.user.uuid())
+        .bind(reader.sees_all),
     );
     let mut everybody: BTreeMap<ConversationId, Vec<Participant>> = BTreeMap::new();
     for participant in joined(rows.await?) {
@@ -86,12 +90,13 @@ pub async fn of_conversations(
     Ok(everybody)
 }
 
-/// The participants under `keys`.
+/// The participants under `keys`, those that `reader` knows.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn by_key(
     reads: &Reads,
+    reader: Reader,
     keys: &[(ConversationId, ParticipantId)],
 ) -> Result<BTreeMap<(ConversationId, ParticipantId), Participant>, Error> {
     let (conversations, participants): (Vec<Uuid>, Vec<Uuid>) = keys
@@ -99,14 +104,22 @@ pub async fn by_key(
         .map(|(conversation, participant)| (conversation.uuid(), participant.uuid()))
         .unzip();
     let rows = reads.all(
-        sqlx::query_as(
-            "select p.*
-             from unnest($1::uuid[], $2::uuid[]) as wanted (conversation_id, participant_id)
-             join participants p using (conversation_id, participant_id)
+        sqlx::query_as(concat!(
+            participants!(),
+            "from unnest($1::uuid[], $2::uuid[]) as wanted (conversation_id, participant_id)
+             cross join lateral (",
+            horizon!("$3", "$4"),
+            ") known
+             join participants p
+               on p.conversation_id = wanted.conversation_id
+              and p.participant_id = wanted.participant_id
+             where known.sequence > p.joined_sequence
              order by p.conversation_id, p.joined_sequence, p.participant_id",
-        )
+        ))
         .bind(conversations)
-        .bind(participants),
+        .bind(participants)
+        .bind(reader.user.uuid())
+        .bind(reader.sees_all),
     );
     Ok(joined(rows.await?)
         .into_iter()

@@ -19,7 +19,10 @@ impl Captured {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
     fn lines(&self) -> Vec<Value> {
-        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.text()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -98,13 +101,25 @@ fn a_span_continues_the_trace_it_is_given() {
     dispatcher::with_default(&dispatch, || {
         let span = trace::follow(info_span!("consume"), Some(TRACEPARENT));
         span.in_scope(|| {
-            assert_eq!(trace::trace_id().unwrap(), "4bf92f3577b34da6a3ce929d0e0e4736");
+            assert_eq!(
+                trace::trace_id().unwrap(),
+                "4bf92f3577b34da6a3ce929d0e0e4736"
+            );
             let onward = trace::current_traceparent().unwrap();
-            assert!(onward.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"), "{onward}");
-            assert!(onward.ends_with("-01") && !onward.contains("00f067aa0ba902b7"), "{onward}");
+            assert!(
+                onward.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"),
+                "{onward}"
+            );
+            assert!(
+                onward.ends_with("-01") && !onward.contains("00f067aa0ba902b7"),
+                "{onward}"
+            );
             let child = info_span!("append");
             child.in_scope(|| {
-                assert_eq!(trace::trace_id().unwrap(), "4bf92f3577b34da6a3ce929d0e0e4736");
+                assert_eq!(
+                    trace::trace_id().unwrap(),
+                    "4bf92f3577b34da6a3ce929d0e0e4736"
+                );
             });
         });
     });
@@ -114,7 +129,11 @@ fn a_span_continues_the_trace_it_is_given() {
 fn nonsense_starts_a_trace_of_its_own() {
     let (_captured, dispatch, _guard) = capture("");
     dispatcher::with_default(&dispatch, || {
-        for nonsense in ["", "00-00000000000000000000000000000000-0000000000000000-01", "x"] {
+        for nonsense in [
+            "",
+            "00-00000000000000000000000000000000-0000000000000000-01",
+            "x",
+        ] {
             let id = trace::follow(info_span!("consume"), Some(nonsense))
                 .in_scope(|| trace::trace_id().unwrap());
             assert_eq!(id.len(), 32);
