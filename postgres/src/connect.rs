@@ -143,6 +143,20 @@ impl Config {
             .acquire_timeout(CONNECT_TIMEOUT)
             .connect_lazy_with(self.options.clone())
     }
+
+    /// A pool for the query API, of at most `size` connections, made when they are needed. Somebody waits for an answer:
+    /// a connection must be had within `acquire`, and the server ends a statement after `statement`.
+    pub fn pool_to_read(&self, size: u32, acquire: Duration, statement: Duration) -> PgPool {
+        let statement_ms = statement.as_millis().to_string();
+        let options = self.options.clone().options([
+            ("statement_timeout", statement_ms.as_str()),
+            ("default_transaction_read_only", "on"),
+        ]);
+        PgPoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(acquire)
+            .connect_lazy_with(options)
+    }
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
