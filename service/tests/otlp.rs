@@ -56,19 +56,7 @@ async fn the_last_spans_are_sent_when_the_guard_goes() {
     servers
         .spawn(async move { axum::serve(listener, Router::new().route("/v1/traces", sink)).await });
 
-<<<<<<< HEAD
     let config = config(&endpoint);
-=======
-    let file = format!(
-        "[auth]\nhs256_secret = '{}'\n[ids]\nsecret = '{}'\n[telemetry]\notlp_endpoint = '{endpoint}'\n",
-        "s".repeat(32),
-        "0".repeat(64)
-    );
-    let config = Config::load(&Sources::new().with_file("test", file))
-        .unwrap()
-        .config
-        .telemetry;
->>>>>>> h-query
     let (dispatch, guard) = subscriber(&config, "command-api", std::io::sink).unwrap();
     dispatcher::with_default(&dispatch, || {
         trace::follow(
