@@ -55,7 +55,7 @@ async fn a_removed_participant_is_refused_by_another_instance_once_it_has_seen_t
 async fn nobody_is_refused_because_an_instance_is_behind() {
     let broker = Broker::start().await;
     let (here, there) = (Api::start(&broker).await, Api::start(&broker).await);
-    for round in 0..50 {
+    for _ in 0..50 {
         let group = here.group(&["ana", "ben"]).await;
         let path = format!("/v1/conversations/{group}/participants");
         // The other instance knows the conversation without carl, and will not have heard of him yet.
@@ -76,7 +76,6 @@ async fn nobody_is_refused_because_an_instance_is_behind() {
             .await;
         let dora = json!({"user_id": user("dora")});
         there.post("carl", &path, &dora).expect(200).await;
-        assert_eq!(broker.nats.pid().is_some(), true, "round {round}");
     }
 }
 
