@@ -20,6 +20,8 @@ const AFTER_OUTAGE: Duration = Duration::from_secs(1);
 pub(crate) enum Repeat {
     /// Its ids are derived, or it changes nothing the second time.
     Safe,
+    /// Under the message id that the answer names.
+    Named,
     /// It has neither idempotency key nor id.
     Unsafe,
 }
@@ -95,6 +97,10 @@ fn unknown(repeat: Repeat) -> Problem {
     let detail = match repeat {
         Repeat::Safe => {
             "The log did not confirm in time; it may have been stored. Send the same request again: it is done once."
+        }
+        Repeat::Named => {
+            "The log did not confirm in time; it may have been stored. Send it again with this `message_id` in the body: \
+             it is done once."
         }
         Repeat::Unsafe => {
             "The log did not confirm in time; it may have been stored. Sending it again may do it twice: look first, \
@@ -174,6 +180,7 @@ mod tests {
             (Error::TooLarge { bytes: 300_000 }, Repeat::Safe),
             (Error::Unavailable, Repeat::Safe),
             (Error::Unknown, Repeat::Safe),
+            (Error::Unknown, Repeat::Named),
             (Error::Unknown, Repeat::Unsafe),
             (
                 Error::Broken("what the operator reads".to_owned()),

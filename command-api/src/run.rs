@@ -15,6 +15,7 @@ use chat4all_service::{Config, Shutdown};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::{Accounts, CommandApi, CommandMetrics, Deps, Settings, Stores};
@@ -69,12 +70,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let served = serve(listener, routes, &shutdown)
         .await
         .map_err(Error::Serve);
-    // A client that hung up does not stop its command: what was begun is decided before the process ends.
+    // A client that hung up does not stop its command: what was begun is decided before the process ends, and while
+    // anything is decided, membership is followed.
     begun.commands.close();
     tokio::select! {
         () = begun.commands.wait() => {}
         () = shutdown.hard().cancelled() => {}
     }
+    drop(begun.following);
     served
 }
 
@@ -99,6 +102,8 @@ async fn open(config: &Config) -> Result<Log, Error> {
 
 struct Begun {
     api: CommandApi,
+    /// Dropped, it ends the following of conversations.
+    following: DropGuard,
     /// Commands that were begun.
     commands: TaskTracker,
 }
@@ -111,7 +116,9 @@ async fn begin(
 ) -> Result<Begun, Error> {
     let (commands, followers) = (TaskTracker::new(), TaskTracker::new());
     let stores = Stores::new(&log, &commands, config.log.cached_states);
-    let follower = Follower::start(stores.conversations.clone(), &followers, shutdown.soft());
+    let stop = CancellationToken::new();
+    let follower = Follower::start(stores.conversations.clone(), &followers, &stop);
+    let following = stop.drop_guard();
     if !follower.begun(Instant::now() + BEGIN_WITHIN).await {
         return Err(Error::Follow);
     }
@@ -131,5 +138,9 @@ async fn begin(
         settings: Settings::from(config),
         metrics: CommandMetrics::register(metrics),
     });
-    Ok(Begun { api, commands })
+    Ok(Begun {
+        api,
+        following,
+        commands,
+    })
 }

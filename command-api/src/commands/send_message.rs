@@ -12,7 +12,7 @@ use chat4all_domain::{
 };
 use chat4all_nats::execute::{Assume, Purpose};
 use chat4all_service::http::Json;
-use chat4all_service::problem::Problem;
+use chat4all_service::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 use tracing::error;
 use utoipa::ToSchema;
@@ -144,7 +144,7 @@ pub(crate) async fn send_message(
     Json(body): Json<SendMessage>,
 ) -> Result<Response, Problem> {
     let repeat = match (&key, body.message_id) {
-        (None, None) => Repeat::Unsafe,
+        (None, None) => Repeat::Named,
         (Some(_), _) | (_, Some(_)) => Repeat::Safe,
     };
     let draft = body.understand(api.id_secret(), api.accounts(), user, key.as_deref())?;
@@ -287,7 +287,13 @@ async fn append(
     let done = api
         .execute(store, &draft.id, (command.name(), command), context)
         .await;
-    let done = done.map_err(|error| of_execute(error, repeat))?;
+    let done = done.map_err(|error| {
+        let problem = of_execute(error, repeat);
+        match problem.code() {
+            Code::UnknownOutcome => problem.with("message_id", draft.id.message.to_string()),
+            _ => problem,
+        }
+    })?;
     let position = done.created.at(api.log().partition_of(&draft.id));
     Ok(Accepted {
         position,

@@ -1,9 +1,13 @@
 //! Who is in a conversation, as several instances see it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::oneshot;
 
-use super::stack::{Api, Broker, token};
+use super::stack::{Api, Broker, http_client, post, token};
 use super::{id, message, user};
 use chat4all_service::auth::Scope;
 
@@ -55,7 +59,7 @@ async fn a_removed_participant_is_refused_by_another_instance_once_it_has_seen_t
 async fn nobody_is_refused_because_an_instance_is_behind() {
     let broker = Broker::start().await;
     let (here, there) = (Api::start(&broker).await, Api::start(&broker).await);
-    for round in 0..50 {
+    for _ in 0..50 {
         let group = here.group(&["ana", "ben"]).await;
         let path = format!("/v1/conversations/{group}/participants");
         // The other instance knows the conversation without carl, and will not have heard of him yet.
@@ -76,7 +80,83 @@ async fn nobody_is_refused_because_an_instance_is_behind() {
             .await;
         let dora = json!({"user_id": user("dora")});
         there.post("carl", &path, &dora).expect(200).await;
-        assert_eq!(broker.nats.pid().is_some(), true, "round {round}");
+    }
+}
+
+/// An instance on a thread of its own, which can be frozen: meanwhile nothing arrives there, neither requests nor events.
+struct Freezing {
+    url: String,
+    freeze: tokio::sync::mpsc::Sender<(oneshot::Sender<()>, std::sync::mpsc::Receiver<()>)>,
+}
+
+impl Freezing {
+    async fn start(broker: &Arc<Broker>) -> Self {
+        let (tell_url, url) = oneshot::channel();
+        let (freeze, mut freezes) = tokio::sync::mpsc::channel(1);
+        let broker = Arc::clone(broker);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async {
+                let api = Api::start(&broker).await;
+                tell_url.send(api.url.clone()).unwrap();
+                while let Some((frozen, thaw)) = freezes.recv().await {
+                    let frozen: oneshot::Sender<()> = frozen;
+                    let thaw: std::sync::mpsc::Receiver<()> = thaw;
+                    frozen.send(()).unwrap();
+                    // Blocks the only thread there is, on purpose.
+                    thaw.recv().unwrap();
+                }
+            });
+        });
+        Self {
+            url: url.await.unwrap(),
+            freeze,
+        }
+    }
+
+    /// Frozen until something is sent.
+    async fn freeze(&self) -> std::sync::mpsc::Sender<()> {
+        let (tell_frozen, frozen) = oneshot::channel();
+        let (thaw, thawing) = std::sync::mpsc::channel();
+        self.freeze.send((tell_frozen, thawing)).await.unwrap();
+        frozen.await.unwrap();
+        thaw
+    }
+}
+
+/// The request and the news of carl's joining wait side by side for the other instance to wake up. Whichever it takes
+/// first, carl is in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_overtakes_the_news_is_not_refused() {
+    let broker = Arc::new(Broker::start().await);
+    let here = Api::start(&broker).await;
+    let there = Freezing::start(&broker).await;
+    let http = http_client();
+    let say = |group: &str, text: &str| {
+        post(
+            &http,
+            &there.url,
+            "carl",
+            "/v1/messages",
+            &message(group, text),
+        )
+    };
+    for _ in 0..20 {
+        let group = here.group(&["ana", "ben"]).await;
+        say(&group, "too early").expect(404).await;
+        let thaw = there.freeze().await;
+        let path = format!("/v1/conversations/{group}/participants");
+        here.post("ana", &path, &json!({"user_id": user("carl")}))
+            .expect(200)
+            .await;
+        let (sent, ()) = tokio::join!(say(&group, "hello").expect(202), async {
+            // Not a wait for anything: it gives the request the time to reach the frozen door.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            thaw.send(()).unwrap();
+        });
+        assert!(!sent.replay);
     }
 }
 

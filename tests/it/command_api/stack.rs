@@ -177,9 +177,7 @@ impl Api {
 
     /// As `sub`, with every scope.
     pub fn post(&self, sub: &str, path: &str, body: &Value) -> Call {
-        self.call(Method::POST, path)
-            .token(&token(sub, Scope::ALL))
-            .json(body)
+        post(&self.http, &self.url, sub, path, body)
     }
 
     pub fn call(&self, method: Method, path: &str) -> Call {
@@ -213,6 +211,12 @@ impl Api {
             self.follower.seen(position.partition)
         );
     }
+}
+
+/// A request to the instance at `url` as `sub`, with every scope.
+pub fn post(http: &reqwest::Client, url: &str, sub: &str, path: &str, body: &Value) -> Call {
+    let call = Call(http.post(format!("{url}{path}")));
+    call.token(&token(sub, Scope::ALL)).json(body)
 }
 
 /// One request.
