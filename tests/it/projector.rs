@@ -7,6 +7,7 @@ mod histories;
 mod poison;
 mod stack;
 mod story;
+mod traces;
 
 use chat4all_domain::delivery::Step;
 use chat4all_domain::{MessageId, ParticipantId, message};

@@ -32,6 +32,8 @@ pub struct Story {
     readers: Store<Reader>,
     identities: Store<Identity>,
     clock_s: AtomicI64,
+    /// The trace that every command belongs to.
+    pub traceparent: Option<String>,
 }
 
 /// An accepted message.
@@ -102,6 +104,7 @@ impl Story {
             readers: Store::new(log.clone(), tasks.clone()),
             identities: Store::new(log.clone(), tasks),
             clock_s: AtomicI64::new(0),
+            traceparent: None,
         }
     }
 
@@ -114,6 +117,7 @@ impl Story {
     fn context(&self) -> Context {
         Context {
             now: self.later(),
+            traceparent: self.traceparent.clone(),
             ..context(60)
         }
     }
