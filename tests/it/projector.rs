@@ -5,6 +5,7 @@
 mod faults;
 mod histories;
 mod poison;
+mod scenes;
 mod stack;
 mod story;
 mod traces;
