@@ -22,6 +22,8 @@ use crate::transaction::{self, Refused};
 /// How long beginning a session, and writing one batch, may take. Longer than any one statement: a server that hangs is
 /// left for a new connection.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long bringing the schema up may take: a migration may have to rewrite a table.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// Why a session ended without trouble.
 pub(crate) enum End {
@@ -46,8 +48,8 @@ pub(crate) enum Error {
     Superseded,
     #[error("failed to write a batch")]
     Write(#[source] sqlx::Error),
-    #[error("Postgres did not answer within {} s", PATIENCE.as_secs())]
-    Hung,
+    #[error("it took longer than {} s; Postgres or the broker hangs", .0.as_secs())]
+    Hung(Duration),
     #[error("the events of partition {0} have a hole")]
     Hole(Partition),
 }
@@ -59,7 +61,7 @@ impl Projector {
             owned.difference(&self.halted).copied().collect()
         };
         let begun = tokio::select! {
-            begun = timeout(PATIENCE, self.begin(&owned)) => begun.unwrap_or(Err(Error::Hung))?,
+            begun = self.begin(&owned) => begun?,
             () = stop.cancelled() => return Ok(End::Stopped),
         };
         let (mut connection, mut intake) = begun;
@@ -82,9 +84,7 @@ impl Projector {
             let spans = trace::spans(&taken);
             let folding = self.fold(&mut connection, &intake, taken);
             let folding = folding.instrument(spans.batch.clone());
-            timeout(PATIENCE, folding)
-                .await
-                .unwrap_or(Err(Error::Hung))?;
+            in_time(PATIENCE, folding).await?;
             self.all_is_well();
             if self.halted.len() > halted {
                 return Ok(End::Halted);
@@ -92,14 +92,20 @@ impl Projector {
         }
     }
 
-    /// A connection, and feeds that begin where the checkpoints are.
     async fn begin(&mut self, owned: &[Partition]) -> Result<(PgConnection, Intake), Error> {
         if !self.migrated {
-            migrate::migrate(&self.config.postgres)
-                .await
-                .map_err(Error::Migrate)?;
+            let migrating = migrate::migrate(&self.config.postgres);
+            in_time(MIGRATION_PATIENCE, async {
+                migrating.await.map_err(Error::Migrate)
+            })
+            .await?;
             self.migrated = true;
         }
+        in_time(PATIENCE, self.open(owned)).await
+    }
+
+    /// A connection, and feeds that begin where the checkpoints are.
+    async fn open(&self, owned: &[Partition]) -> Result<(PgConnection, Intake), Error> {
         let connecting = self.config.postgres.connect_to_fold().await;
         let mut connection = connecting.map_err(Error::Checkpoints)?;
         checkpoint::ensure(&mut connection, owned)
@@ -178,6 +184,15 @@ impl Projector {
         }
         self.config.metrics.batch(batch.len(), took);
     }
+}
+
+async fn in_time<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(patience, work)
+        .await
+        .unwrap_or(Err(Error::Hung(patience)))
 }
 
 /// Halves a batch that was refused, or marks the one event in it.

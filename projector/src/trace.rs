@@ -1,6 +1,6 @@
 //! Whose events a batch has: the traces that their commands began go on here.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use chat4all_nats::codec::TRACEPARENT;
 use chat4all_service::telemetry::trace::follow;
@@ -23,10 +23,18 @@ pub(crate) struct Spans {
 /// A span for the batch, and one in the trace of each command in it.
 pub(crate) fn spans(events: &[Event]) -> Spans {
     let batch = info_span!(parent: None, "project_batch", events = events.len());
-    let traceparents: BTreeSet<&str> = events.iter().flat_map(traceparents).collect();
-    let commands: Vec<Span> = traceparents
+    let mut firsts = BTreeMap::new();
+    for event in events {
+        for traceparent in traceparents(event) {
+            firsts.entry(traceparent).or_insert(event.position);
+        }
+    }
+    let commands: Vec<Span> = firsts
         .into_iter()
-        .map(|traceparent| follow(info_span!(parent: None, "project"), Some(traceparent)))
+        .map(|(traceparent, position)| {
+            let span = info_span!(parent: None, "project", otel.kind = "consumer", %position);
+            follow(span, Some(traceparent))
+        })
         .collect();
     for command in &commands {
         let context = command.context().span().span_context().clone();

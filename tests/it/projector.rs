@@ -5,8 +5,10 @@
 mod faults;
 mod histories;
 mod poison;
+mod scenes;
 mod stack;
 mod story;
+mod traces;
 
 use chat4all_domain::delivery::Step;
 use chat4all_domain::{MessageId, ParticipantId, message};

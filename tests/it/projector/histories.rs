@@ -6,8 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::scenes::Scene;
 use super::stack::{How, Stack, assert_same};
-use super::story::{Scene, Story};
+use super::story::Story;
 
 fn words() -> impl Strategy<Value = String> {
     any::<String>()

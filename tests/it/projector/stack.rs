@@ -15,6 +15,8 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber;
 
 use crate::support::log::{OneNode, one_node};
 
@@ -37,6 +39,8 @@ pub struct How {
     pub batch: usize,
     pub poison: Poison,
     pub metrics: Metrics,
+    /// Who sees its spans; nobody by default.
+    pub seen_by: Dispatch,
 }
 
 impl How {
@@ -46,6 +50,7 @@ impl How {
             batch: 500,
             poison: Poison::Park,
             metrics: Metrics::default(),
+            seen_by: Dispatch::none(),
         }
     }
 }
@@ -123,7 +128,8 @@ impl Stack {
         };
         let shutdown = Shutdown::new();
         let mut task = JoinSet::new();
-        task.spawn(Projector::run(config, shutdown.clone()));
+        let projecting = Projector::run(config, shutdown.clone());
+        task.spawn(projecting.with_subscriber(how.seen_by.clone()));
         Running {
             shutdown,
             task,
