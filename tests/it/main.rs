@@ -4,6 +4,7 @@ mod architecture;
 mod commit_under_fault;
 mod leases;
 mod log;
+mod query_api;
 mod reading_under_fault;
 mod supervisor;
 mod support;
