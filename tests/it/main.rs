@@ -10,6 +10,7 @@ mod commit_under_fault;
 mod leases;
 mod log;
 mod projector;
+mod query_api;
 mod reading_under_fault;
 mod supervisor;
 mod support;

@@ -85,6 +85,8 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
+            // A server that goes down in the middle of a handshake has not said anything that makes sense.
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::WorkerCrashed => true,
             sqlx::Error::Database(refusal) => refusal.code().is_some_and(|code| passes(&code)),
             _ => false,

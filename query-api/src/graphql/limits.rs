@@ -78,8 +78,11 @@ impl Extension for Checked {
 }
 
 fn refusal(detail: String) -> Vec<ServerError> {
-    let error = super::error::error(&Problem::field("/query", detail));
-    vec![error.into_server_error(async_graphql::Pos::default())]
+    let problem = Problem::field("/query", detail);
+    let mut error = super::error::error(&problem).into_server_error(async_graphql::Pos::default());
+    // It is about the query as a whole.
+    error.locations.clear();
+    vec![error]
 }
 
 /// Whether every field at the top of every operation is one of the schema's own.
