@@ -134,6 +134,10 @@ impl Explain for conversation::Rejection {
                     "The conversation has {max} participants already, and more are not possible."
                 ),
             ),
+            Self::NotDirect => Problem::field(
+                "/participants",
+                "a direct conversation is with one outside address, or between two users; start a group instead",
+            ),
             Self::DirectIsFixed => Problem::new(
                 Code::Conflict,
                 "A direct conversation keeps its parties; start a group instead.",
@@ -167,6 +171,7 @@ mod tests {
             conversation::Rejection::DifferentContent,
             conversation::Rejection::Empty,
             conversation::Rejection::Full { max: 1_000 },
+            conversation::Rejection::NotDirect,
             conversation::Rejection::DirectIsFixed,
         ];
         let failures = [

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use tracing::{info, warn};
 
 /// What the broker must be able to take in one message: webhook bodies of up to 5 MiB and room to spare.
@@ -26,6 +26,9 @@ pub struct Config {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Not the address of a server.
+    #[error("a NATS URL looks like `nats://127.0.0.1:4222`, several are separated by commas")]
+    Url(#[source] std::io::Error),
     /// Nobody answers there, or the answer is no.
     #[error("failed to connect to NATS")]
     Connect(#[source] async_nats::ConnectError),
@@ -56,7 +59,13 @@ pub async fn connect(config: &Config) -> Result<Client, Error> {
     if config.patient {
         options = options.retry_on_initial_connect();
     }
-    let client = options.connect(&config.url).await.map_err(Error::Connect)?;
+    let servers = config
+        .url
+        .split(',')
+        .map(|url| url.trim().parse::<ServerAddr>())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::Url)?;
+    let client = options.connect(servers).await.map_err(Error::Connect)?;
     let found = client.server_info().max_payload;
     // Patient and not connected yet: nothing is known about the server, and readiness will tell.
     if found != 0 && found < MIN_MAX_PAYLOAD {

@@ -59,11 +59,18 @@ pub enum Error {
     Refused(String),
 }
 
+/// What a direct get can ask for.
 #[derive(Serialize)]
-struct Request<'a> {
-    seq: u64,
-    batch: usize,
-    next_by_subj: &'a str,
+#[serde(untagged)]
+enum Request<'a> {
+    Following {
+        seq: u64,
+        batch: usize,
+        next_by_subj: &'a str,
+    },
+    LastOfEach {
+        multi_last: [&'a str; 1],
+    },
 }
 
 /// Up to [`BATCH`] messages on `subject` (wildcards allowed) from `sequence` on, from any replica.
@@ -75,8 +82,40 @@ pub(crate) async fn batch(
     sequence: u64,
     deadline: Instant,
 ) -> Result<Vec<Stored>, Error> {
+    let request = Request::Following {
+        seq: sequence.max(1),
+        batch: BATCH,
+        next_by_subj: subject,
+    };
+    several(log, stream, &request, deadline).await
+}
+
+/// The last message of every subject that matches `subject`, from any replica.
+pub(crate) async fn last_of_each(
+    log: &Log,
+    stream: &str,
+    subject: &str,
+    deadline: Instant,
+) -> Result<Vec<Stored>, Error> {
+    several(
+        log,
+        stream,
+        &Request::LastOfEach {
+            multi_last: [subject],
+        },
+        deadline,
+    )
+    .await
+}
+
+async fn several(
+    log: &Log,
+    stream: &str,
+    request: &Request<'_>,
+    deadline: Instant,
+) -> Result<Vec<Stored>, Error> {
     loop {
-        match timeout(TRY, batch_once(log, stream, subject, sequence)).await {
+        match timeout(TRY, several_once(log, stream, request)).await {
             Ok(Ok(messages)) => return Ok(messages),
             Ok(Err(error @ Error::Refused(_))) => return Err(error),
             Ok(Err(Error::Unanswered)) | Err(_) if Instant::now() < deadline => {
@@ -87,11 +126,10 @@ pub(crate) async fn batch(
     }
 }
 
-async fn batch_once(
+async fn several_once(
     log: &Log,
     stream: &str,
-    subject: &str,
-    sequence: u64,
+    request: &Request<'_>,
 ) -> Result<Vec<Stored>, Error> {
     let client = log.client();
     let inbox = client.new_inbox();
@@ -99,12 +137,7 @@ async fn batch_once(
         .subscribe(inbox.clone())
         .await
         .map_err(|_| Error::Unanswered)?;
-    let request = Request {
-        seq: sequence.max(1),
-        batch: BATCH,
-        next_by_subj: subject,
-    };
-    let request = serde_json::to_vec(&request).expect("a struct of numbers and strings");
+    let request = serde_json::to_vec(request).expect("a struct of numbers and strings");
     client
         .publish_with_reply(
             format!("$JS.API.DIRECT.GET.{stream}"),

@@ -1,1 +1,355 @@
-//! later
+//! Leases share partitions among the workers of a role. They fence nothing: what two owners at a time could break is
+//! protected by expected revisions and checkpoints.
+//!
+//! A lease is a key in the bucket `LEASES` (in memory, entries age out after 10 s), renewed every 3 s by compare-and-set.
+//! Worker r of n (live workers, sorted) is to have P/n + (r < P mod n) partitions: who has fewer takes free ones, who has
+//! more asks its work to drain and gives one back. An owner that could not renew for 6 s of its own clock starts nothing
+//! new. A killed owner's partitions are free after at most 10 s and taken within the next second.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::jetstream::kv::{self, UpdateErrorKind};
+use chat4all_domain::Partition;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::direct::{self, Stored};
+use crate::{Log, streams};
+
+/// How often a lease is renewed.
+pub const RENEW_EVERY: Duration = Duration::from_secs(3);
+/// An owner that could not renew for this long starts nothing new.
+pub const STOP_STARTING_AFTER: Duration = Duration::from_secs(6);
+/// How often the bucket is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long one request to the bucket may take.
+const REQUEST: Duration = Duration::from_secs(2);
+
+/// One partition that this worker may work on. Dropping it gives the partition back.
+#[derive(Debug)]
+pub struct Lease {
+    partition: Partition,
+    shared: Arc<Shared>,
+    /// Says that the work on it is done.
+    returned: mpsc::UnboundedSender<Partition>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    asked_back: CancellationToken,
+    /// When the renewal that succeeded last was asked for.
+    renewed: Mutex<Instant>,
+}
+
+impl Lease {
+    /// The partition.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+    /// Whether new work may be started: renewed lately, and not asked back.
+    pub fn may_start(&self) -> bool {
+        !self.shared.asked_back.is_cancelled() && self.shared.since_renewed() < STOP_STARTING_AFTER
+    }
+    /// Waits until the partition is asked back, or lost: finish what is under way, then drop the lease.
+    pub async fn asked_back(&self) {
+        self.shared.asked_back.cancelled().await;
+    }
+    /// A token that is cancelled when the partition is asked back or lost.
+    pub fn asked_back_token(&self) -> CancellationToken {
+        self.shared.asked_back.clone()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // The keeper may be gone at shutdown; then the entry ages out.
+        let _ = self.returned.send(self.partition);
+    }
+}
+
+impl Shared {
+    fn since_renewed(&self) -> Duration {
+        self.renewed
+            .lock()
+            .expect("no code panics while it holds this lock")
+            .elapsed()
+    }
+}
+
+/// Takes part in sharing the partitions of `role` under the name `worker`, in a task of its own until `stop`. New leases
+/// come out of the receiver. After `stop` every lease is asked back, and the receiver ends when all were returned.
+pub fn join(
+    log: Log,
+    role: &str,
+    worker: &str,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> mpsc::UnboundedReceiver<Lease> {
+    let (gained, leases) = mpsc::unbounded_channel();
+    let (returned_to, returned) = mpsc::unbounded_channel();
+    let (role, worker) = (role.to_owned(), worker.to_owned());
+    let keeper = Keeper {
+        log,
+        role,
+        worker,
+        gained,
+        returned_to,
+        held: BTreeMap::new(),
+    };
+    tasks.spawn(keeper.run(returned, stop.clone()));
+    leases
+}
+
+struct Keeper {
+    log: Log,
+    role: String,
+    worker: String,
+    gained: mpsc::UnboundedSender<Lease>,
+    returned_to: mpsc::UnboundedSender<Partition>,
+    held: BTreeMap<Partition, Held>,
+}
+
+struct Held {
+    shared: Arc<Shared>,
+    /// The revision of our entry, for the compare-and-set.
+    revision: u64,
+    /// Somebody else has it now: there is nothing to give back.
+    lost: bool,
+}
+
+/// What the bucket says about a role.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    workers: BTreeSet<String>,
+    taken: BTreeSet<Partition>,
+}
+
+impl Keeper {
+    async fn run(
+        mut self,
+        mut returned: mpsc::UnboundedReceiver<Partition>,
+        stop: CancellationToken,
+    ) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut bucket = None;
+        while !(stop.is_cancelled() && self.held.is_empty()) {
+            tokio::select! {
+                _ = look.tick() => {
+                    if bucket.is_none() {
+                        bucket = self.log.jetstream().get_key_value(streams::LEASES).await.ok();
+                    }
+                    if let Some(bucket) = &bucket {
+                        self.tick(bucket, stop.is_cancelled()).await;
+                    }
+                }
+                Some(partition) = returned.recv() => self.give_back(bucket.as_ref(), partition).await,
+                () = stop.cancelled(), if !self.all_asked_back() => {
+                    self.held.values().for_each(|held| held.shared.asked_back.cancel());
+                }
+            }
+        }
+        if let Some(bucket) = &bucket {
+            let left = tokio::time::timeout(REQUEST, bucket.delete(self.worker_key())).await;
+            debug!(worker = %self.worker, ok = left.is_ok(), "left the role");
+        }
+    }
+
+    fn all_asked_back(&self) -> bool {
+        self.held
+            .values()
+            .all(|held| held.shared.asked_back.is_cancelled())
+    }
+
+    async fn tick(&mut self, bucket: &kv::Store, stopping: bool) {
+        self.renew(bucket).await;
+        if stopping || !self.show_up(bucket).await {
+            return;
+        }
+        let Some(seen) = self.look().await else {
+            return;
+        };
+        let share = share(self.log.partitions().get(), &seen.workers, &self.worker);
+        let kept = self
+            .held
+            .values()
+            .filter(|held| !held.shared.asked_back.is_cancelled())
+            .count();
+        if kept > share {
+            self.ask_back(kept - share);
+        } else if self.held.len() < share {
+            self.take_free(bucket, &seen, share - self.held.len()).await;
+        }
+    }
+
+    /// Renews what is due. What was lost is asked back at once.
+    async fn renew(&mut self, bucket: &kv::Store) {
+        for (partition, held) in &mut self.held {
+            if held.lost || held.shared.since_renewed() < RENEW_EVERY {
+                continue;
+            }
+            let asked = Instant::now();
+            let key = format!("{}.{partition}", self.role);
+            let update = bucket.update(key, self.worker.clone().into(), held.revision);
+            match tokio::time::timeout(REQUEST, update).await {
+                Ok(Ok(revision)) => {
+                    held.revision = revision;
+                    *held
+                        .shared
+                        .renewed
+                        .lock()
+                        .expect("no code panics while it holds this lock") = asked;
+                }
+                Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                    warn!(partition = %partition, role = %self.role, "lost the lease of partition {partition}");
+                    held.lost = true;
+                    held.shared.asked_back.cancel();
+                }
+                // Not known: it stays held, and `may_start` turns false in time.
+                Ok(Err(error)) => debug!(partition = %partition, %error, "could not renew"),
+                Err(_) => debug!(partition = %partition, "the broker did not answer a renewal"),
+            }
+        }
+    }
+
+    async fn show_up(&self, bucket: &kv::Store) -> bool {
+        let put = bucket.put(self.worker_key(), "here".into());
+        matches!(tokio::time::timeout(REQUEST, put).await, Ok(Ok(_)))
+    }
+
+    async fn look(&self) -> Option<Seen> {
+        let stream = format!("KV_{}", streams::LEASES);
+        let prefix = format!("$KV.{}.{}.", streams::LEASES, self.role);
+        let all = format!("{prefix}>");
+        let deadline = Instant::now() + REQUEST;
+        let entries = direct::last_of_each(&self.log, &stream, &all, deadline)
+            .await
+            .ok()?;
+        Some(seen(&entries, &prefix))
+    }
+
+    fn ask_back(&self, surplus: usize) {
+        // The highest first, so that everybody keeps what they have had longest.
+        let kept = self
+            .held
+            .iter()
+            .rev()
+            .filter(|(_, held)| !held.shared.asked_back.is_cancelled());
+        for (partition, held) in kept.take(surplus) {
+            info!(partition = %partition, role = %self.role, "giving partition {partition} to another worker");
+            held.shared.asked_back.cancel();
+        }
+    }
+
+    async fn take_free(&mut self, bucket: &kv::Store, seen: &Seen, missing: usize) {
+        let free: Vec<_> = self
+            .log
+            .partitions()
+            .all()
+            .filter(|p| !seen.taken.contains(p) && !self.held.contains_key(p))
+            .collect();
+        for partition in free.into_iter().take(missing) {
+            let asked = Instant::now();
+            let key = format!("{}.{partition}", self.role);
+            let create = bucket.create(key, self.worker.clone().into());
+            let Ok(Ok(revision)) = tokio::time::timeout(REQUEST, create).await else {
+                continue;
+            };
+            info!(partition = %partition, role = %self.role, "took partition {partition}");
+            let shared = Arc::new(Shared {
+                asked_back: CancellationToken::new(),
+                renewed: Mutex::new(asked),
+            });
+            self.held.insert(
+                partition,
+                Held {
+                    shared: Arc::clone(&shared),
+                    revision,
+                    lost: false,
+                },
+            );
+            let lease = Lease {
+                partition,
+                shared,
+                returned: self.returned_to.clone(),
+            };
+            if self.gained.send(lease).is_err() {
+                // Nobody takes leases any more; the lease came back with the error and was dropped.
+                return;
+            }
+        }
+    }
+
+    async fn give_back(&mut self, bucket: Option<&kv::Store>, partition: Partition) {
+        let Some(held) = self.held.remove(&partition) else {
+            return;
+        };
+        let (Some(bucket), false) = (bucket, held.lost) else {
+            return;
+        };
+        let key = format!("{}.{partition}", self.role);
+        let delete = bucket.delete_expect_revision(key, Some(held.revision));
+        if !matches!(tokio::time::timeout(REQUEST, delete).await, Ok(Ok(()))) {
+            debug!(partition = %partition, "could not give the lease back; it ages out");
+        }
+    }
+
+    fn worker_key(&self) -> String {
+        format!("{}.worker.{}", self.role, self.worker)
+    }
+}
+
+/// Worker r of n has P/n, and one more while r < P mod n.
+fn share(partitions: u8, workers: &BTreeSet<String>, worker: &str) -> usize {
+    let (partitions, n) = (usize::from(partitions), workers.len());
+    match workers.iter().position(|name| name == worker) {
+        Some(r) => partitions / n + usize::from(r < partitions % n),
+        // Our own entry has not shown up yet.
+        None => 0,
+    }
+}
+
+fn seen(entries: &[Stored], prefix: &str) -> Seen {
+    let mut seen = Seen::default();
+    for entry in entries {
+        // A deleted entry leaves a mark until it ages out.
+        if entry.headers.get("KV-Operation").is_some() {
+            continue;
+        }
+        let Some(key) = entry.subject.strip_prefix(prefix) else {
+            continue;
+        };
+        match key.strip_prefix("worker.") {
+            Some(worker) => drop(seen.workers.insert(worker.to_owned())),
+            None => seen.taken.extend(key.parse().ok().and_then(Partition::new)),
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_has_exactly_one_worker_and_shares_differ_by_one_at_most() {
+        for partitions in 1..=64 {
+            for n in 1..=9_u8 {
+                let workers: BTreeSet<_> = (0..n).map(|i| format!("w{i}")).collect();
+                let shares: Vec<_> = workers
+                    .iter()
+                    .map(|w| share(partitions, &workers, w))
+                    .collect();
+                assert_eq!(shares.iter().sum::<usize>(), usize::from(partitions));
+                let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+                assert!(most - least <= 1, "{shares:?}");
+            }
+        }
+        assert_eq!(share(8, &BTreeSet::new(), "w0"), 0);
+    }
+}

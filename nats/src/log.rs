@@ -14,7 +14,7 @@ use crate::fullness::Fullness;
 use crate::streams;
 
 /// How long one publish waits for its acknowledgement before it counts as ambiguous and the leader is asked.
-const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The log of this installation. Cheap to clone.
 #[derive(Clone, Debug)]

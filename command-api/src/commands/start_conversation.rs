@@ -234,7 +234,7 @@ async fn start_group(
     let mut members: Vec<_> = everybody
         .map(|party| party.member(api.id_secret(), id))
         .collect();
-    members.sort_by_key(|member| member.participant);
+    members.sort_by_key(Member::participant);
     let canonical = canonical(title.as_ref(), &members);
     let fingerprint = Some(api.id_secret().fingerprint(user, &canonical));
     // Identities first: what a crash leaves behind then is an address that was met.
@@ -290,7 +290,7 @@ fn canonical(title: Option<&Text>, members: &[Member]) -> String {
     let canonical = Canonical {
         kind: "group",
         title: title.map(Text::reveal),
-        participants: members.iter().map(|member| member.participant).collect(),
+        participants: members.iter().map(Member::participant).collect(),
     };
     serde_json::to_string(&canonical).expect("ids and text are JSON")
 }

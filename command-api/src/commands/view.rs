@@ -43,7 +43,7 @@ impl Participant {
 
 impl From<&Member> for Participant {
     fn from(member: &Member) -> Self {
-        Self::of(member.participant, &member.who, member.address.as_ref())
+        Self::of(member.participant(), &member.who(), member.address())
     }
 }
 

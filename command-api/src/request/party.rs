@@ -1,6 +1,6 @@
 //! Somebody who is to be in a conversation, as a request names them: a user, or an address on a channel.
 
-use chat4all_domain::conversation::{Member, Who};
+use chat4all_domain::conversation::Member;
 use chat4all_domain::{
     AccountId, Address, ChannelKind, ConversationId, IdSecret, ParticipantId, UserId,
 };
@@ -80,10 +80,9 @@ impl Party {
     /// Who this is in `conversation`.
     pub fn member(&self, secret: &IdSecret, conversation: ConversationId) -> Member {
         match self {
-            Self::User(user) => Member {
+            Self::User(user) => Member::User {
                 participant: ParticipantId::of_user(conversation, *user),
-                who: Who::User { user: *user },
-                address: None,
+                user: *user,
             },
             Self::Contact {
                 account,
@@ -91,17 +90,16 @@ impl Party {
                 address,
             } => {
                 let identity = secret.identity(*kind, address);
-                let participant =
-                    ParticipantId::of_contact(conversation, account.as_str(), identity);
-                let who = Who::Contact {
+                Member::Contact {
+                    participant: ParticipantId::of_contact(
+                        conversation,
+                        account.as_str(),
+                        identity,
+                    ),
                     identity,
                     kind: *kind,
                     account: account.clone(),
-                };
-                Member {
-                    participant,
-                    who,
-                    address: Some(address.clone()),
+                    address: address.clone(),
                 }
             }
         }

@@ -1,0 +1,12 @@
+//! GraphQL and REST over a real Postgres: rows are written by the projector's own statements, read over HTTP.
+
+mod away;
+mod explorer;
+mod limits;
+mod pages;
+mod rows;
+mod shapes;
+mod statements;
+mod visibility;
+mod wire;
+mod world;

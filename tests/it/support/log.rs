@@ -1,0 +1,76 @@
+//! A log of its own for a test.
+
+use std::time::Duration;
+
+use chat4all_cli::embedded::{Nats, NatsOptions, temp_dir};
+use chat4all_domain::{PartitionCount, Timestamp};
+use chat4all_nats::connect::{self, Config};
+use chat4all_nats::execute::{Assume, Context, Purpose, Retry};
+use chat4all_nats::{Log, streams::Layout};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// One node in a directory that goes away.
+pub struct OneNode {
+    pub nats: Nats,
+    pub log: Log,
+    _dir: TempDir,
+}
+
+pub fn layout(replicas: usize) -> Layout {
+    let partitions = PartitionCount::new(8).expect("8 is between 1 and 64");
+    Layout {
+        partitions,
+        replicas,
+        max_bytes: 1 << 30,
+    }
+}
+
+pub async fn one_node() -> OneNode {
+    let dir = temp_dir().expect("a temporary directory");
+    let nats = Nats::start(NatsOptions::in_dir(dir.path()))
+        .await
+        .expect("nats-server starts");
+    let log = provisioned(&nats.url(), &layout(1)).await;
+    OneNode {
+        nats,
+        log,
+        _dir: dir,
+    }
+}
+
+pub async fn client(url: &str, name: &str) -> chat4all_nats::Client {
+    let (url, name) = (url.to_owned(), name.to_owned());
+    connect::connect(&Config {
+        url,
+        name,
+        patient: false,
+    })
+    .await
+    .expect("the broker answers")
+}
+
+pub async fn provisioned(url: &str, layout: &Layout) -> Log {
+    let (log, _) = Log::provision(client(url, "provision").await, layout)
+        .await
+        .expect("a fresh log");
+    log
+}
+
+pub async fn opened(url: &str, name: &str, layout: &Layout) -> Log {
+    Log::open(client(url, name).await, layout)
+        .await
+        .expect("the log is there")
+}
+
+/// A context that gives a command `seconds`.
+pub fn context(seconds: u64) -> Context {
+    Context {
+        now: Timestamp::from_unix_ms(1_764_000_000_000),
+        deadline: Instant::now() + Duration::from_secs(seconds),
+        retry: Retry::UntilDeadline,
+        traceparent: None,
+        purpose: Purpose::Outcome,
+        assume: Assume::Nothing,
+    }
+}

@@ -1,0 +1,180 @@
+//! A TCP proxy in front of a nats-server that loses what a network can lose: acknowledgements, and connections.
+//!
+//! It understands just enough of the protocol: frames from the server are forwarded whole, one whose payload is a
+//! `PubAck` may be dropped, and addresses of other servers are cut out of `INFO`, so that nobody goes around the proxy.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use fastrand::Rng;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+struct Shared {
+    upstream: u16,
+    /// Of 100 acknowledgements, how many are lost.
+    lose_percent: u64,
+    rng: Mutex<Rng>,
+    dropped: AtomicU64,
+    passed: AtomicU64,
+    cut: Mutex<CancellationToken>,
+}
+
+impl Proxy {
+    pub async fn start(upstream: u16, lose_percent: u64, seed: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let shared = Arc::new(Shared {
+            upstream,
+            lose_percent,
+            rng: Mutex::new(Rng::with_seed(seed)),
+            dropped: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
+            cut: Mutex::default(),
+        });
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let proxy = Self {
+            address: listener.local_addr().expect("bound"),
+            shared,
+            tasks,
+            stop,
+        };
+        let (shared, tasks, stop) = (
+            Arc::clone(&proxy.shared),
+            proxy.tasks.clone(),
+            proxy.stop.clone(),
+        );
+        proxy.tasks.spawn(async move {
+            while let Some(Ok((client, _))) = stop.run_until_cancelled(listener.accept()).await {
+                let cut = shared.cut.lock().unwrap().clone();
+                let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                tasks.spawn(async move {
+                    tokio::select! {
+                        () = cut.cancelled() => {}
+                        () = stop.cancelled() => {}
+                        // A server that is down closes the connection: the client tries again.
+                        _ = pass(client, &shared) => {}
+                    }
+                });
+            }
+        });
+        proxy
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+    /// Acknowledgements that were dropped, and that were let through.
+    pub fn counts(&self) -> (u64, u64) {
+        (
+            self.shared.dropped.load(Ordering::Relaxed),
+            self.shared.passed.load(Ordering::Relaxed),
+        )
+    }
+    /// Closes every connection there is; new ones are welcome.
+    pub fn cut_all(&self) {
+        std::mem::take(&mut *self.shared.cut.lock().unwrap()).cancel();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn pass(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let server = TcpStream::connect(("127.0.0.1", shared.upstream)).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut from_client, to_client) = client.into_split();
+    let (from_server, mut to_server) = server.into_split();
+    tokio::select! {
+        done = tokio::io::copy(&mut from_client, &mut to_server) => done.map(drop),
+        done = answers(from_server, to_client, shared) => done,
+    }
+}
+
+async fn answers(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    shared: &Shared,
+) -> std::io::Result<()> {
+    let mut buffer = Vec::new();
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut chunk).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        buffer.extend_from_slice(&chunk[..read]);
+        let mut out = Vec::with_capacity(buffer.len());
+        let mut done = 0;
+        while let Some(length) = frame(&buffer[done..]) {
+            let frame = &buffer[done..done + length];
+            done += length;
+            if is_ack(frame) && shared.loses() {
+                continue;
+            }
+            out.extend_from_slice(&without_other_servers(frame));
+        }
+        buffer.drain(..done);
+        to.write_all(&out).await?;
+    }
+}
+
+impl Shared {
+    fn loses(&self) -> bool {
+        let lost = self.rng.lock().unwrap().u64(..100) < self.lose_percent;
+        let counter = if lost { &self.dropped } else { &self.passed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        lost
+    }
+}
+
+/// The length of the first frame, if it is complete.
+fn frame(bytes: &[u8]) -> Option<usize> {
+    let line = bytes.windows(2).position(|pair| pair == b"\r\n")? + 2;
+    let text = std::str::from_utf8(&bytes[..line]).ok()?;
+    if !(text.starts_with("MSG ") || text.starts_with("HMSG ")) {
+        return Some(line);
+    }
+    let payload: usize = text.trim_end().rsplit(' ').next()?.parse().ok()?;
+    let length = line + payload + 2;
+    (bytes.len() >= length).then_some(length)
+}
+
+/// `{"stream":"EVT-03", "seq":17}` – an answer to a publish, and nothing else begins like this.
+fn is_ack(frame: &[u8]) -> bool {
+    if !frame.starts_with(b"MSG ") {
+        return false;
+    }
+    let Some(line) = frame.windows(2).position(|pair| pair == b"\r\n") else {
+        return false;
+    };
+    let payload = &frame[line + 2..];
+    payload.starts_with(b"{\"stream\":\"EVT-")
+        && payload.windows(6).any(|bytes| bytes == b"\"seq\":")
+}
+
+fn without_other_servers(frame: &[u8]) -> Vec<u8> {
+    let Some(json) = frame.strip_prefix(b"INFO ") else {
+        return frame.to_vec();
+    };
+    let Ok(mut info) = serde_json::from_slice::<serde_json::Value>(json.trim_ascii_end()) else {
+        return frame.to_vec();
+    };
+    if let Some(fields) = info.as_object_mut() {
+        fields.remove("connect_urls");
+    }
+    format!("INFO {info}\r\n").into_bytes()
+}
