@@ -1,5 +1,8 @@
 //! Channels, their accounts, and the addresses they reach.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::str::FromStr;
 

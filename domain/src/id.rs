@@ -3,6 +3,9 @@
 //! What must be the same after a crash is derived (`v5`, or HMAC under the [`crate::secret::IdSecret`]); what must be
 //! different every time (a [`CommandId`]) is a fresh UUIDv7 handed in by the caller.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -12,6 +12,8 @@ pub mod message;
 pub mod position;
 pub mod reader;
 pub mod secret;
+#[cfg(test)]
+mod spec;
 pub mod text;
 pub mod timestamp;
 

@@ -2,6 +2,9 @@
 //! somebody decided; a [`Position`] is how far a reader has come. In JetStream both are stream sequences, which is
 //! exactly why they are two types.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::num::NonZeroU8;
 use std::str::FromStr;

@@ -3,6 +3,9 @@
 //! A phone number has so few digits that any plain hash of it can be tried out; a keyed one cannot without the secret.
 //! The secret is made once, backed up with the configuration, and never rotated: ids depend on it.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};

@@ -1,5 +1,8 @@
 //! Text that people wrote.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};

@@ -1,5 +1,8 @@
 //! A moment, to the millisecond, in UTC. The domain never asks for the time: it is handed one.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::time::Duration;
 

@@ -18,7 +18,7 @@
 //!
 //! Source: docs/adr/0004-reading.md.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::stream::ConsumerErrorKind;
 use chat4all_domain::Partition;
 use futures::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use crate::direct::{self, Stored};
@@ -133,9 +133,13 @@ pub struct Feed {
     /// The last sequence taken from the stream: everything up to here is given or ready.
     tail: u64,
     ready: VecDeque<Stored>,
-    /// What was offered and is not acknowledged yet: sequence and where the acknowledgement goes.
-    unacknowledged: VecDeque<(u64, Subject)>,
+    /// The last sequence that had its effect.
+    folded: u64,
+    /// What was offered before it had its effect: sequence and where the acknowledgement goes.
+    unacknowledged: BTreeMap<u64, Subject>,
     disturbed: Option<Instant>,
+    /// When the log was last known to have nothing that was not taken: by taking what came next, or by asking.
+    level_at: Instant,
     /// The log must be asked before the durable is believed again.
     doubtful: bool,
     /// What the broker had behind the last message, when it sent it.
@@ -151,16 +155,18 @@ impl Feed {
     /// # Errors
     /// [`Error::Ahead`] when the stream ends before `after`; [`Error::Consumer`] when the broker refuses.
     pub async fn open(log: Log, spec: Spec, after: u64) -> Result<Self, Error> {
-        let (ready, unacknowledged) = (VecDeque::new(), VecDeque::new());
+        let (ready, unacknowledged) = (VecDeque::new(), BTreeMap::new());
         let mut feed = Self {
             log,
             spec,
             pull: None,
             position: after,
             tail: after,
+            folded: after,
             ready,
             unacknowledged,
             disturbed: None,
+            level_at: Instant::now(),
             doubtful: true,
             pending: 0,
             current: Arc::default(),
@@ -221,12 +227,9 @@ impl Feed {
 
     /// Everything up to `sequence` has had its effect: tell the broker, for its reports.
     pub async fn folded(&mut self, sequence: u64) {
-        while let Some((offered, _)) = self.unacknowledged.front()
-            && *offered <= sequence
-        {
-            let Some((_, reply)) = self.unacknowledged.pop_front() else {
-                return;
-            };
+        self.folded = self.folded.max(sequence);
+        let later = self.unacknowledged.split_off(&(self.folded + 1));
+        for reply in std::mem::replace(&mut self.unacknowledged, later).into_values() {
             self.acknowledge(reply).await;
         }
     }
@@ -241,12 +244,13 @@ impl Feed {
         }
         let level = !self.doubtful && self.pending == 0 && self.pull.is_some();
         self.current.store(level, Ordering::Release);
-        let patience = self.patience();
+        // Counted from the last progress: old messages that come again must not hide that new ones do not come.
+        let ask_at = self.level_at + self.patience();
         let Some(pull) = &mut self.pull else {
             self.reopen().await;
             return Ok(());
         };
-        let arrived = timeout(patience, pull.next()).await;
+        let arrived = timeout_at(ask_at, pull.next()).await;
         self.current.store(false, Ordering::Release);
         match arrived {
             Ok(Some(Ok(message))) => self.consider(message).await,
@@ -299,39 +303,45 @@ impl Feed {
         let (sequence, stored_at_ns) =
             (info.stream_sequence, info.published.unix_timestamp_nanos());
         self.pending = info.pending;
+        let reply = message.message.reply.clone();
         if sequence <= self.tail {
-            if let Some(reply) = message.message.reply.clone() {
-                self.acknowledge(reply).await;
+            self.disturbed = Some(Instant::now());
+        } else if self.bring_up_to(sequence).await {
+            // Filling a gap may have brought this very message along.
+            if sequence > self.tail {
+                let message = message.message;
+                self.take(Stored {
+                    subject: message.subject.to_string(),
+                    sequence,
+                    stored_at_ns,
+                    headers: message.headers.unwrap_or_default(),
+                    payload: message.payload,
+                });
             }
-            return;
-        }
-        if sequence > self.tail + 1 && !self.fill_up_to(sequence).await {
+        } else {
             self.doubtful = true;
             return;
         }
-        let reply = message.message.reply.clone();
-        // Filling may have brought this very message along.
-        if sequence == self.tail + 1 || (self.spec.filter.is_some() && sequence > self.tail) {
-            let message = message.message;
-            self.take(Stored {
-                subject: message.subject.to_string(),
-                sequence,
-                stored_at_ns,
-                headers: message.headers.unwrap_or_default(),
-                payload: message.payload,
-            });
+        match reply {
+            Some(reply) if sequence <= self.folded => self.acknowledge(reply).await,
+            Some(reply) if self.spec.keep == Keep::Always => {
+                self.unacknowledged.insert(sequence, reply);
+            }
+            Some(_) | None => {}
         }
-        self.unacknowledged
-            .extend(reply.map(|reply| (sequence, reply)));
     }
 
     fn take(&mut self, stored: Stored) {
+        self.level_at = Instant::now();
         self.tail = stored.sequence;
         self.ready.push_back(stored);
     }
 
-    /// Reads what is missing before `sequence` from the log. `false` when the log did not give all of it.
-    async fn fill_up_to(&mut self, sequence: u64) -> bool {
+    /// Sees to it that nothing is missing before `sequence`. `false` when the log did not give all of it.
+    async fn bring_up_to(&mut self, sequence: u64) -> bool {
+        if sequence == self.tail + 1 {
+            return true;
+        }
         if self.spec.filter.is_some() {
             return self.fill_on_the_subject(sequence).await;
         }
@@ -341,14 +351,7 @@ impl Feed {
             let Ok(batch) = self.read_on().await else {
                 return false;
             };
-            let before = self.tail;
-            for stored in batch {
-                if stored.sequence >= sequence || stored.sequence != self.tail + 1 {
-                    break;
-                }
-                self.take(stored);
-            }
-            if self.tail == before {
+            if !self.take_in_sequence(batch) {
                 return false;
             }
         }
@@ -367,27 +370,35 @@ impl Feed {
             if first.sequence > sequence {
                 return true;
             }
-            batch
-                .into_iter()
-                .take_while(|stored| stored.sequence <= sequence)
-                .for_each(|stored| self.take(stored));
+            batch.into_iter().for_each(|stored| self.take(stored));
         }
         true
+    }
+
+    /// Takes what follows without a hole, of a whole stream. `false` when that was nothing.
+    fn take_in_sequence(&mut self, batch: Vec<Stored>) -> bool {
+        let before = self.tail;
+        for stored in batch {
+            if stored.sequence != self.tail + 1 {
+                break;
+            }
+            self.take(stored);
+        }
+        self.tail > before
     }
 
     /// Asks the log for what comes next, whatever the durable says.
     async fn catch_up(&mut self) {
         if let Ok(batch) = self.read_on().await {
             self.doubtful = false;
+            self.level_at = Instant::now();
             if batch.is_empty() {
                 self.pending = 0;
             }
-            for stored in batch {
-                if stored.sequence != self.tail + 1 && self.spec.filter.is_none() {
-                    self.doubtful = true;
-                    break;
-                }
-                self.take(stored);
+            if self.spec.filter.is_some() {
+                batch.into_iter().for_each(|stored| self.take(stored));
+            } else if !batch.is_empty() {
+                self.doubtful = !self.take_in_sequence(batch);
             }
         } else {
             tokio::time::sleep(Duration::from_millis(50)).await;

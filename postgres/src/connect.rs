@@ -88,6 +88,9 @@ impl Config {
     /// # Errors
     /// Any other text.
     pub fn new(url: &str, schema: Schema, name: &str) -> Result<Self, ParseUrlError> {
+        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+            return Err(ParseUrlError);
+        }
         let options = url.parse::<PgConnectOptions>();
         let ms = |limit: Duration| limit.as_millis().to_string();
         let options = options

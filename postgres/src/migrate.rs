@@ -65,8 +65,14 @@ pub async fn migrate(config: &Config) -> Result<(), Error> {
             .map_err(failed)?;
     }
     tx.commit().await.map_err(failed)?;
+    // A migration may have to wait for a colleague's, and to rewrite a table.
+    sqlx::query("select set_config(name, '0', false) from unnest(array['statement_timeout', 'lock_timeout']) as name")
+        .execute(&mut connection)
+        .await
+        .map_err(failed)?;
+    // `run` takes anything that can become a connection, which the compiler then cannot prove to be `Send`.
     MIGRATIONS
-        .run(&mut connection)
+        .run_direct(None, &mut connection, false)
         .await
         .map_err(|source| Error::Migrate {
             schema: named(),

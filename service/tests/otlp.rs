@@ -1,12 +1,12 @@
 //! Spans reach a collector as OTLP over HTTP, also the last ones of a process that ends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use axum::routing::post;
-use chat4all_service::config::{Config, Sources};
+use chat4all_service::config::{self, Config, Sources};
 use chat4all_service::telemetry::{subscriber, trace};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
@@ -17,6 +17,32 @@ use tokio::time::timeout;
 use tracing::{dispatcher, info_span};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+fn config(endpoint: &str) -> config::Telemetry {
+    let file = format!(
+        "[auth]\nhs256_secret = '{}'\n[ids]\nsecret = '{}'\n[telemetry]\notlp_endpoint = '{endpoint}'\n",
+        "s".repeat(32),
+        "0".repeat(64)
+    );
+    let loaded = Config::load(&Sources::new().with_file("test", file));
+    loaded.expect("a right configuration").config.telemetry
+}
+
+/// A connection is made, and then nothing comes: the worst a collector can do.
+#[tokio::test]
+async fn a_collector_that_hangs_does_not_hold_up_the_end_of_a_process() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = config(&format!("http://{}", silent.local_addr().unwrap()));
+    let (dispatch, guard) = subscriber(&config, "test", std::io::sink).unwrap();
+    dispatcher::with_default(&dispatch, || info_span!("request").in_scope(|| ()));
+    let begin = Instant::now();
+    drop(guard);
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begin.elapsed()
+    );
+}
 
 #[tokio::test(flavor = "current_thread")]
 async fn the_last_spans_are_sent_when_the_guard_goes() {
@@ -30,15 +56,7 @@ async fn the_last_spans_are_sent_when_the_guard_goes() {
     servers
         .spawn(async move { axum::serve(listener, Router::new().route("/v1/traces", sink)).await });
 
-    let file = format!(
-        "[auth]\nhs256_secret = '{}'\n[ids]\nsecret = '{}'\n[telemetry]\notlp_endpoint = '{endpoint}'\n",
-        "s".repeat(32),
-        "0".repeat(64)
-    );
-    let config = Config::load(&Sources::new().with_file("test", file))
-        .unwrap()
-        .config
-        .telemetry;
+    let config = config(&endpoint);
     let (dispatch, guard) = subscriber(&config, "command-api", std::io::sink).unwrap();
     dispatcher::with_default(&dispatch, || {
         trace::follow(

@@ -7,14 +7,9 @@ use std::time::Duration;
 use chat4all_service::shutdown::{Outcome, run};
 
 fn send_myself(signal: &str) {
-    let me = std::process::id().to_string();
-    assert!(
-        Command::new("kill")
-            .args([signal, &me])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let myself = std::process::id().to_string();
+    let sent = Command::new("kill").args([signal, &myself]).status();
+    assert!(sent.expect("`kill` is there on any Unix").success());
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn on_one_node_every_answer_is_true_while_acks_are_lost_and_the_server_is_
         tokio::time::sleep(Duration::from_millis(rng.u64(0..300))).await;
         nats.restart().await.unwrap();
         // Let something through between two kills.
-        load.progress(100).await;
+        load.progress(350).await;
     }
     let (dropped, passed) = proxy.counts();
     println!(
@@ -93,7 +93,7 @@ async fn on_three_nodes_every_answer_is_true_while_acks_are_lost_and_leaders_are
         cluster.node(node).restart().await.unwrap();
         // A quorum must stay: the next one falls only when this one is back in every stream.
         all_replicas_current(&log).await;
-        load.progress(150).await;
+        load.progress(500).await;
     }
     let dropped: u64 = proxies.iter().map(|proxy| proxy.counts().0).sum();
     println!("{kills} leaders killed with commands in flight, {dropped} acks lost");

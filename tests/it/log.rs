@@ -1,1 +1,1 @@
-//! soon
+//! The log's basics.

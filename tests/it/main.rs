@@ -1,9 +1,15 @@
 //! Whole-system tests, through public APIs, on real servers. One binary, because linking is what takes long.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 mod architecture;
+mod command_api;
 mod commit_under_fault;
 mod leases;
 mod log;
+mod projector;
 mod query_api;
 mod reading_under_fault;
 mod supervisor;

@@ -17,6 +17,7 @@ mod nats;
 mod nats_config;
 mod port;
 mod postgres;
+mod postgres_data;
 mod postgres_home;
 mod process;
 mod process_table;

@@ -18,9 +18,9 @@ use super::{
 use crate::guard::DeathSignal;
 
 /// Name of the superuser and of the database.
-const NAME: &str = "chat4all";
+pub(super) const NAME: &str = "chat4all";
 /// How long making the data directory or recovering may take.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long it gets for a checkpoint at the end.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 /// How long one attempt to connect may take.
@@ -57,11 +57,11 @@ impl PostgresOptions {
 /// A Postgres on 127.0.0.1 with an empty database `chat4all`. Dropping it kills the server; its directory stays.
 #[derive(Debug)]
 pub struct Postgres {
-    home: Home,
+    pub(super) home: Home,
     dir: PathBuf,
-    log: PathBuf,
+    pub(super) log: PathBuf,
     port: u16,
-    fsync: bool,
+    pub(super) fsync: bool,
     process: Option<Process>,
 }
 
@@ -210,71 +210,8 @@ impl Postgres {
         children
     }
 
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.home.dir.join("pg")
-    }
-
-    /// Makes the data directory, or checks that these programs can read it.
-    async fn make_data(&self) -> Result<(), StartError> {
-        let data = self.data();
-        if let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) {
-            return self.check_version(&data, version.trim());
-        }
-        // Renamed when complete: what an interrupted initdb leaves is not taken for data.
-        let unfinished = self.home.dir.join("pg.new");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).map_err(StartError::file("remove", &unfinished))?;
-        }
-        let mut arguments = vec![
-            "-D".into(),
-            unfinished.clone().into(),
-            "-U".into(),
-            NAME.into(),
-        ];
-        arguments.extend(["--auth=trust", "--encoding=UTF8", "--locale=C"].map(Into::into));
-        if !self.fsync {
-            arguments.push("--no-sync".into());
-        }
-        let written = fs::metadata(&self.log).map_or(0, |file| file.len());
-        let initdb = self
-            .spawn("initdb", self.home.tools.initdb(), arguments)
-            .await?;
-        let ended = tokio::time::timeout(START_PATIENCE, initdb.exited()).await;
-        let log = log_file::tail(&self.log, written);
-        match ended {
-            Ok(status) if status.success() => {
-                fs::rename(&unfinished, &data).map_err(StartError::file("rename", &unfinished))
-            }
-            Ok(status) => Err(StartError::Ended {
-                program: "initdb".into(),
-                status,
-                log,
-            }),
-            Err(_) => Err(self.not_ready("initdb", "it still runs".into(), log)),
-        }
-    }
-
-    fn check_version(&self, data: &Path, version: &str) -> Result<(), StartError> {
-        let program = self.home.tools.postgres();
-        let output = std::process::Command::new(&program)
-            .arg("--version")
-            .output()
-            .map_err(StartError::file("run", &program))?;
-        // "postgres (PostgreSQL) 18.6", or "… 15.18 (Debian 15.18-0+deb12u1)".
-        let text = String::from_utf8_lossy(&output.stdout);
-        let ours = text
-            .split_whitespace()
-            .nth(2)
-            .and_then(|number| number.split('.').next());
-        if ours == Some(version) {
-            return Ok(());
-        }
-        Err(StartError::OtherVersion {
-            path: data.to_owned(),
-            data: version.to_owned(),
-            bin: self.home.tools.bin.clone(),
-            program: ours.unwrap_or("unknown").to_owned(),
-        })
     }
 
     /// Starts the server on `self.port` and waits until the database answers.
@@ -327,7 +264,7 @@ impl Postgres {
         }
     }
 
-    async fn spawn(
+    pub(super) async fn spawn(
         &self,
         name: &str,
         program: PathBuf,
@@ -347,7 +284,7 @@ impl Postgres {
         .await
     }
 
-    fn not_ready(&self, program: &str, last_seen: String, log: String) -> StartError {
+    pub(super) fn not_ready(&self, program: &str, last_seen: String, log: String) -> StartError {
         StartError::NotReady {
             program: program.into(),
             after: START_PATIENCE,

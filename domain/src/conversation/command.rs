@@ -1,5 +1,8 @@
 use crate::conversation::{Kind, Who};
-use crate::{Address, Fingerprint, ParticipantId, Text, Timestamp, UserId};
+use crate::{
+    AccountId, Address, ChannelKind, Fingerprint, IdentityId, ParticipantId, Text, Timestamp,
+    UserId,
+};
 
 /// What one may ask of a conversation.
 #[derive(Clone, Debug)]
@@ -8,7 +11,7 @@ pub enum Command {
     Start {
         /// Direct or group.
         kind: Kind,
-        /// Everybody in it from the start, the starter among them if that is a user.
+        /// Everybody in it from the start, the starter among them if that is a user. Who is named twice counts once.
         members: Vec<Member>,
         /// What it is called.
         title: Option<Text>,
@@ -39,13 +42,59 @@ pub enum Command {
     },
 }
 
-/// Somebody who is to be in a conversation.
+/// Somebody who is to be in a conversation. Who is outside has an address: without one no message could reach them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub enum Member {
+    /// Somebody who signs in.
+    User {
+        /// The id they have in this conversation.
+        participant: ParticipantId,
+        /// Their id everywhere.
+        user: UserId,
+    },
+    /// Somebody who is reached through a channel account.
+    Contact {
+        /// The id they have in this conversation.
+        participant: ParticipantId,
+        /// Whose address it is.
+        identity: IdentityId,
+        /// The channel's kind.
+        kind: ChannelKind,
+        /// The account they are reached through.
+        account: AccountId,
+        /// The address there.
+        address: Address,
+    },
+}
+
+impl Member {
     /// The id they have in this conversation.
-    pub participant: ParticipantId,
-    /// A user, or somebody outside.
-    pub who: Who,
+    pub const fn participant(&self) -> ParticipantId {
+        match self {
+            Self::User { participant, .. } | Self::Contact { participant, .. } => *participant,
+        }
+    }
+    /// What the facts say about them: everything but the address.
+    pub fn who(&self) -> Who {
+        match self {
+            Self::User { user, .. } => Who::User { user: *user },
+            Self::Contact {
+                identity,
+                kind,
+                account,
+                ..
+            } => Who::Contact {
+                identity: *identity,
+                kind: *kind,
+                account: account.clone(),
+            },
+        }
+    }
     /// The address of somebody outside.
-    pub address: Option<Address>,
+    pub const fn address(&self) -> Option<&Address> {
+        match self {
+            Self::User { .. } => None,
+            Self::Contact { address, .. } => Some(address),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::conversation::{
     Command, Conversation, Event, Joined, JoinedPersonal, Kind, Left, MAX_PARTICIPANTS, Member,
@@ -24,29 +24,21 @@ impl Conversation {
                     at,
                 },
             ) => {
-                // Somebody outside who writes first is alone in it until a user comes.
-                let fewest = if by.is_some() { 2 } else { 1 };
-                if members.len() < fewest {
-                    return Err(Rejection::Empty);
-                }
-                if members.len() > MAX_PARTICIPANTS {
-                    return Err(Rejection::Full {
-                        max: MAX_PARTICIPANTS,
-                    });
-                }
-                let (participants, addresses) = split(members);
-                let facts = Started {
-                    kind: *kind,
-                    participants,
-                    fingerprint: *fingerprint,
-                    by: *by,
-                    occurred_at: *at,
-                };
+                let started = start(*kind, members, *by)?;
                 Ok(vec![Event::Started {
-                    facts,
+                    facts: Started {
+                        kind: *kind,
+                        participants: started.iter().map(|m| participant(m)).collect(),
+                        fingerprint: *fingerprint,
+                        by: *by,
+                        occurred_at: *at,
+                    },
                     personal: StartedPersonal {
                         title: title.clone(),
-                        addresses,
+                        addresses: started
+                            .iter()
+                            .filter_map(|m| Some((m.participant(), m.address()?.clone())))
+                            .collect(),
                     },
                 }])
             }
@@ -94,16 +86,40 @@ impl Conversation {
 
 type Everybody = BTreeMap<ParticipantId, Present>;
 
-fn split(members: &[Member]) -> (Vec<Participant>, BTreeMap<ParticipantId, crate::Address>) {
-    let participant = |member: &Member| Participant {
-        participant: member.participant,
-        who: member.who.clone(),
-    };
-    let address = |member: &Member| Some((member.participant, member.address.clone()?));
-    (
-        members.iter().map(participant).collect(),
-        members.iter().filter_map(address).collect(),
-    )
+fn participant(member: &Member) -> Participant {
+    Participant {
+        participant: member.participant(),
+        who: member.who(),
+    }
+}
+
+/// Who is in a conversation that starts with `members`: each of them once.
+fn start(kind: Kind, members: &[Member], by: Option<UserId>) -> Result<Vec<&Member>, Rejection> {
+    let mut seen = BTreeSet::new();
+    let members: Vec<&Member> = members
+        .iter()
+        .filter(|member| seen.insert(member.participant()))
+        .collect();
+    // Somebody outside who writes first is alone in it until a user comes.
+    let fewest = if by.is_some() { 2 } else { 1 };
+    if members.len() < fewest {
+        return Err(Rejection::Empty);
+    }
+    if members.len() > MAX_PARTICIPANTS {
+        return Err(Rejection::Full {
+            max: MAX_PARTICIPANTS,
+        });
+    }
+    let is = |user: UserId| members.iter().any(|m| m.who() == Who::User { user });
+    if by.is_some_and(|user| !is(user)) {
+        return Err(Rejection::NotAParticipant);
+    }
+    let contacts = members.iter().filter(|m| m.address().is_some()).count();
+    let direct = contacts == 1 || (contacts == 0 && members.len() == 2);
+    if kind == Kind::Direct && !direct {
+        return Err(Rejection::NotDirect);
+    }
+    Ok(members)
 }
 
 fn add(
@@ -113,14 +129,14 @@ fn add(
     by: Option<UserId>,
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
-    if present.contains_key(&member.participant) {
+    if present.contains_key(&member.participant()) {
         return Ok(vec![]);
     }
     // Users may come together to write to one address; a second address would make it a group.
     let users_only = !present
         .values()
         .any(|present| matches!(present.who, Who::Contact { .. }));
-    if kind == Kind::Direct && (users_only || matches!(member.who, Who::Contact { .. })) {
+    if kind == Kind::Direct && (users_only || member.address().is_some()) {
         return Err(Rejection::DirectIsFixed);
     }
     if present.len() >= MAX_PARTICIPANTS {
@@ -128,18 +144,14 @@ fn add(
             max: MAX_PARTICIPANTS,
         });
     }
-    let participant = Participant {
-        participant: member.participant,
-        who: member.who.clone(),
-    };
     Ok(vec![Event::Joined {
         facts: Joined {
-            participant,
+            participant: participant(member),
             by,
             occurred_at: at,
         },
         personal: JoinedPersonal {
-            address: member.address.clone(),
+            address: member.address().cloned(),
         },
     }])
 }

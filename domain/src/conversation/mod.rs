@@ -20,8 +20,9 @@ use uuid::Uuid;
 use crate::ConversationId;
 use crate::event::AggregateId;
 
-/// The most participants a conversation can have at a time.
-pub const MAX_PARTICIPANTS: usize = 1_000;
+/// The most participants a conversation can have at a time: with the longest account ids and title its start still fits
+/// the log's limit of 256 KiB for a message.
+pub const MAX_PARTICIPANTS: usize = 900;
 /// The longest title, in Unicode scalar values.
 pub const MAX_TITLE_CHARS: usize = 200;
 

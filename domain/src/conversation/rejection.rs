@@ -21,6 +21,11 @@ pub enum Rejection {
         /// The limit.
         max: usize,
     },
+    /// More parties than a direct conversation has.
+    #[error(
+        "a direct conversation is with one outside address, or between two users; start a group instead"
+    )]
+    NotDirect,
     /// A direct conversation is what its two parties make it.
     #[error("a direct conversation keeps its parties; start a group instead")]
     DirectIsFixed,

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::delivery::{FailureClass, Operation, Reason};
+use crate::delivery::{FailureClass, Operation, Reason, SentPersonal};
 use crate::{Timestamp, UserId};
 
 /// What one may ask of a delivery. `op` and `n` name the entry.
@@ -28,7 +28,7 @@ pub enum Command {
         /// The attempt that got through.
         attempt: u32,
         /// The provider's id of each part.
-        parts: Vec<String>,
+        parts: SentPersonal,
         /// When.
         at: Timestamp,
     },

@@ -76,7 +76,8 @@ impl Delivery {
             } => {
                 let entry = self.entry(*n, *op);
                 let current = *generation == entry.generation && *attempt == entry.attempts;
-                if entry.status() != Status::Pending || !current {
+                let waits_already = entry.deferred_until == Some(*until);
+                if entry.status() != Status::Pending || !current || waits_already {
                     return Ok(vec![]);
                 }
                 let (attempt, until, class, reason) = (*attempt, *until, *class, *reason);
@@ -111,7 +112,7 @@ impl Delivery {
             occurred_at: *at,
         };
         match step {
-            Step::Sent => sent(&entry, (*n, *op), *attempt, vec![], *at),
+            Step::Sent => sent(&entry, (*n, *op), *attempt, SentPersonal::default(), *at),
             Step::Delivered if entry.delivered_at.is_none() => vec![Event::Delivered { facts }],
             Step::Read if entry.read_at.is_none() => vec![Event::Read { facts }],
             Step::Delivered | Step::Read => vec![],
@@ -148,7 +149,7 @@ impl Delivery {
                 facts: Redriven {
                     n,
                     op,
-                    generation: entry.generation + 1,
+                    generation: entry.generation.saturating_add(1),
                     by,
                     occurred_at: at,
                 },
@@ -165,7 +166,7 @@ impl Delivery {
 fn attempt_next(entry: &Entry, facts: Attempted) -> Result<Vec<Event>, Rejection> {
     let n = facts.n;
     match entry.status() {
-        Status::Pending if facts.attempt == entry.attempts + 1 => {
+        Status::Pending if Some(facts.attempt) == entry.attempts.checked_add(1) => {
             Ok(vec![Event::Attempted { facts }])
         }
         Status::Pending => Err(Rejection::NotNext {
@@ -185,12 +186,12 @@ fn sent(
     entry: &Entry,
     (n, op): (u16, Operation),
     attempt: u32,
-    parts: Vec<String>,
+    personal: SentPersonal,
     at: Timestamp,
 ) -> Vec<Event> {
     let of_this_generation = attempt >= entry.first_attempt;
     let new_time = entry.sent_at.is_none() && of_this_generation;
-    let new_parts = !parts.is_empty() && !entry.referenced.contains(&attempt);
+    let new_parts = !personal.parts.is_empty() && !entry.referenced.contains(&attempt);
     if !new_time && !new_parts {
         return vec![];
     }
@@ -201,7 +202,7 @@ fn sent(
             attempt,
             occurred_at: at,
         },
-        personal: SentPersonal { parts },
+        personal,
     }]
 }
 

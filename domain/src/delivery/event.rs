@@ -136,7 +136,7 @@ pub struct Sent {
 }
 
 /// The personal part of `DeliverySent`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentPersonal {
     /// The provider's id of each part it was sent in. Empty when only a receipt told us that it was sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

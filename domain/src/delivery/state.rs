@@ -154,7 +154,7 @@ impl Delivery {
             Event::Redriven { facts } => {
                 *entry = Entry {
                     generation: facts.generation,
-                    first_attempt: entry.attempts + 1,
+                    first_attempt: entry.attempts.saturating_add(1),
                     attempts: entry.attempts,
                     referenced: std::mem::take(&mut entry.referenced),
                     ..Entry::default()

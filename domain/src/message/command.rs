@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use crate::channel::{AccountId, Address, ChannelKind};
@@ -12,7 +13,7 @@ pub enum Command {
 }
 
 /// Everything that is known when a message comes in. Facts about the conversation are gathered by the caller.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Accept {
     /// How it came to us.
     pub origin: Origin,
@@ -26,12 +27,25 @@ pub struct Accept {
     pub provider_id: Option<String>,
     /// Tells a repeat from a different request under the same id.
     pub fingerprint: Fingerprint,
-    /// Everybody outside who is to get it. The author is not among them.
+    /// Everybody outside who is to get it. The author gets none, and who is named twice gets one.
     pub recipients: Vec<Recipient>,
     /// When it came in; for a channel's message the provider's time.
     pub at: Timestamp,
     /// How long handing it over may take. Later it expires.
     pub valid_for: Duration,
+}
+
+impl fmt::Debug for Accept {
+    /// Without the content and the provider's id, which may contain a phone number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accept")
+            .field("origin", &self.origin)
+            .field("author", &self.author)
+            .field("standing", &self.standing)
+            .field("recipients", &self.recipients)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The author's membership, as far as the caller knows it.

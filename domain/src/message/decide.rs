@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
+
 use crate::message::{
-    Accept, Accepted, AcceptedPersonal, Command, Event, Id, Message, PlannedDelivery, Rejection,
-    Standing,
+    Accept, Accepted, AcceptedPersonal, Command, Event, Id, Message, PlannedDelivery, Recipient,
+    Rejection, Standing,
 };
 
 impl Message {
@@ -8,14 +10,25 @@ impl Message {
     ///
     /// # Errors
     /// A [`Rejection`]. Whether the message exists already is looked at first: somebody who has left meanwhile still
-    /// gets the old answer.
+    /// gets the old answer. Who is neither in the conversation nor the message's author does not learn that it exists.
     pub fn decide(&self, command: &Command) -> Result<Vec<Event>, Rejection> {
         match (self, command) {
-            (Self::Accepted { fingerprint, .. }, Command::Accept(accept)) => {
+            (
+                Self::Accepted {
+                    author,
+                    fingerprint,
+                    ..
+                },
+                Command::Accept(accept),
+            ) => {
+                let knows_of_it =
+                    accept.standing == Standing::Participant || accept.author == *author;
                 if *fingerprint == accept.fingerprint {
                     Ok(vec![])
-                } else {
+                } else if knows_of_it {
                     Err(Rejection::DifferentContent)
+                } else {
+                    Err(Rejection::NotAParticipant)
                 }
             }
             (Self::Absent, Command::Accept(accept)) => match accept.standing {
@@ -27,7 +40,14 @@ impl Message {
 }
 
 fn accepted(accept: &Accept) -> Event {
-    let planned = accept.recipients.iter().map(|recipient| PlannedDelivery {
+    // Each recipient once, and never the author: a second delivery would be a second message on their phone.
+    let mut seen = BTreeSet::from([accept.author]);
+    let recipients: Vec<&Recipient> = accept
+        .recipients
+        .iter()
+        .filter(|recipient| seen.insert(recipient.participant))
+        .collect();
+    let planned = recipients.iter().map(|recipient| PlannedDelivery {
         participant: recipient.participant,
         kind: recipient.kind,
         account: recipient.account.clone(),
@@ -43,8 +63,7 @@ fn accepted(accept: &Accept) -> Event {
         },
         personal: AcceptedPersonal {
             content: accept.content.clone(),
-            addresses: accept
-                .recipients
+            addresses: recipients
                 .iter()
                 .map(|recipient| recipient.address.clone())
                 .collect(),

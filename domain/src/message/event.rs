@@ -50,7 +50,7 @@ pub struct Accepted {
 }
 
 /// The personal part of `MessageAccepted`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct AcceptedPersonal {
     /// What was written.
     pub content: Content,
@@ -60,6 +60,12 @@ pub struct AcceptedPersonal {
     /// A channel's message: the provider's id for it (WhatsApp's contains the phone number).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
+}
+
+impl fmt::Debug for AcceptedPersonal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AcceptedPersonal(***)")
+    }
 }
 
 /// How a message came to us.

@@ -8,6 +8,7 @@
 mod channels;
 mod effective;
 mod mistake;
+mod raw;
 mod reader;
 mod reference;
 mod rules;
@@ -47,12 +48,12 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file is not TOML; nothing in it can be judged before that is put right.
-    #[error("{} is not TOML", path.display())]
+    #[error("{} is not TOML: {place}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: config::ConfigError,
+        /// Where and why, without the text found there.
+        place: String,
     },
     /// Settings are missing, wrong or unknown.
     #[error(transparent)]

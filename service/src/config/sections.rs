@@ -8,12 +8,10 @@ use url::Url;
 
 use super::section::section;
 use super::spec::{
-    address, addresses, checked_text, count, database, milliseconds, parsed, path, ratio, schedule,
-    seconds, secret, text, whole,
+    address, addresses, checked_text, count, database, milliseconds, one_number_of, parsed, path,
+    ratio, schedule, seconds, secret, text, whole,
 };
-use super::types::{
-    LogFormat, Milliseconds, Poison, Seconds, Sync, log_format, poison, replicas, sync,
-};
+use super::types::{LogFormat, Milliseconds, Poison, Seconds, Sync, log_format, poison, sync};
 
 /// A day, the longest that any wait in milliseconds may be.
 const DAY_MS: u64 = 86_400_000;
@@ -37,7 +35,7 @@ section! {
         /// Credentials file (JWT and key) instead of user and password.
         credentials_file: Option<PathBuf> = path("the path of a file").optional(),
         /// Copies of each stream: 1 on one node, 3 in a cluster.
-        replicas: usize = replicas().or(1usize),
+        replicas: usize = one_number_of(&[1, 3]).or(1usize),
         /// When the broker writes to disk. `always`: before each acknowledgement, so that what was accepted survives a power cut; this bounds the rate of one stream to that of its disk. `relaxed`: every two minutes; faster, and a power cut of the node (of the majority in a cluster) takes back what was accepted since. Readiness is red while the broker does otherwise.
         sync: Sync = sync().or(Sync::Always),
         /// How much the log may hold, all partitions together. At 95 % new messages are refused (507), so that outcomes and receipts still fit. Fixed when the streams are made; raising it later is an operator's step.

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::source::Raw;
+use super::raw::Raw;
 use super::types::{Milliseconds, Seconds};
 
 /// What is shown in place of a secret.
@@ -156,6 +156,21 @@ pub(crate) fn one_of<T: Copy + PartialEq + 'static>(
                 .find(|(_, known)| known == value)
                 .map_or(Value::Null, |(word, _)| Value::from(*word))
         },
+    )
+}
+
+/// One of a few numbers.
+pub(crate) fn one_number_of(numbers: &'static [u32]) -> Spec<usize> {
+    let words: Vec<_> = numbers.iter().map(u32::to_string).collect();
+    Spec::new(
+        words.join(" or "),
+        |raw| {
+            let n = u32::try_from(raw.whole()?)
+                .ok()
+                .filter(|n| numbers.contains(n))?;
+            usize::try_from(n).ok()
+        },
+        |n| Value::from(*n),
     )
 }
 

@@ -179,13 +179,12 @@ fn an_account_without_settings_is_not_silently_left_out() {
 }
 
 #[test]
-fn a_file_that_is_not_toml_says_where() {
-    let error = Config::load(&file("[nats\n")).expect_err("not TOML");
-    assert_eq!(error.to_string(), "chat4all.toml is not TOML");
-    let cause = std::error::Error::source(&error)
-        .expect("a cause")
-        .to_string();
-    assert!(cause.contains("line 1"), "{cause}");
+fn a_file_that_is_not_toml_says_where_but_does_not_show_the_line() {
+    let text = "[nats]\n[channels.main]\ntoken = EAAG-token\n";
+    let error = Config::load(&file(text)).expect_err("not TOML");
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("EAAG"), "{shown}");
+    insta::assert_snapshot!(error);
 }
 
 #[test]

@@ -101,7 +101,3 @@ pub(crate) fn log_format() -> Spec<LogFormat> {
 pub(crate) fn poison() -> Spec<Poison> {
     one_of(&[("park", Poison::Park), ("halt", Poison::Halt)])
 }
-
-pub(crate) fn replicas() -> Spec<usize> {
-    one_of(&[("1", 1), ("3", 3)])
-}

@@ -93,12 +93,26 @@ pub(super) fn explain(message: &str) -> Explained {
                 None => format!("expected {expected}"),
             }
         }
-        // A sentence of our own types, which do not repeat what they refuse.
-        None => message.to_owned(),
+        None => own_words(message).to_owned(),
     };
     Explained {
         field: None,
         detail,
+    }
+}
+
+/// Sentences of parsers behind `FromStr`. Our own types' do not repeat what they refuse, and stay as they are.
+fn own_words(message: &str) -> &str {
+    match message {
+        _ if message.starts_with("UUID parsing failed") => "is not a UUID",
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "is not a whole number that fits here"
+        }
+        "number too large to fit in target type" => "is too large a number",
+        "number too small to fit in target type" => "is too small a number",
+        "provided string was not `true` or `false`" => "expected `true` or `false`",
+        "invalid float literal" => "is not a number",
+        other => other,
     }
 }
 
@@ -145,7 +159,10 @@ fn plain_words(expected: &str) -> &str {
     match expected {
         _ if ours.iter().any(|name| expected.starts_with(name)) => "an object",
         "a sequence" => "an array",
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 on",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 on",
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
         other => other,

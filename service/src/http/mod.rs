@@ -2,7 +2,7 @@
 //!
 //! [`Shell::wrap`] puts around a role's routes, from the outside in: a span and an access line per request
 //! (`X-Trace-Id` and `X-Request-Id` on every answer), panics as 500, a time limit, a body limit, and problem details for
-//! whatever goes wrong before a handler is reached. [`serve`] listens and stops in two stages.
+//! whatever goes wrong before a handler is reached. [`serve()`] listens and stops in two stages.
 //! [`Json`], [`Query`], [`Path`] and [`Body`] are extractors whose refusals are problems.
 
 mod explain;

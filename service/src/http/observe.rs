@@ -12,7 +12,6 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, info, info_span, warn};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 use uuid::Uuid;
 
 use crate::metrics::http::HttpMetrics;
@@ -102,7 +101,7 @@ impl Seen {
     fn conclude(&self, response: &Response, duration_ms: f64) {
         let status = response.status().as_u16();
         let span = Span::current();
-        span.set_attribute("http.response.status_code", i64::from(status));
+        span.record("http.response.status_code", status);
         let problem = response
             .extensions()
             .get::<Code>()

@@ -92,15 +92,14 @@ async fn plain_to_problem(response: Response) -> Response {
     if !plain || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let code = Code::ALL
+    // A status that no code has keeps its answer: what it means is between the library and the client (426, say).
+    let Some(code) = Code::ALL
         .iter()
         .copied()
         .find(|code| code.status() == status)
-        .unwrap_or(if status.is_client_error() {
-            Code::Malformed
-        } else {
-            Code::Internal
-        });
+    else {
+        return response;
+    };
     let detail = match status {
         StatusCode::PAYLOAD_TOO_LARGE => "The body is larger than this route takes.",
         _ => code.title(),

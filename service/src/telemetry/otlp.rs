@@ -1,6 +1,7 @@
 //! Sends spans to a collector: OTLP over HTTP, protobuf.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry_otlp::{Protocol, SpanExporter as Otlp, WithExportConfig};
@@ -8,9 +9,11 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tokio::runtime::{Builder, Runtime};
+use tracing::{info, warn};
 use url::Url;
 
 use super::Error;
+use crate::chain::Chain;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -21,6 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Exporter {
     otlp: Otlp,
     runtime: Runtime,
+    /// Whether the last export failed: said when it changes, not with every batch.
+    failing: AtomicBool,
 }
 
 impl Exporter {
@@ -39,7 +44,11 @@ impl Exporter {
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
-        Ok(Self { otlp, runtime })
+        Ok(Self {
+            otlp,
+            runtime,
+            failing: AtomicBool::new(false),
+        })
     }
 }
 
@@ -51,7 +60,16 @@ impl fmt::Debug for Exporter {
 
 impl SpanExporter for Exporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.runtime.block_on(self.otlp.export(batch))
+        let exported = self.runtime.block_on(self.otlp.export(batch));
+        let failed_before = self.failing.swap(exported.is_err(), Ordering::Relaxed);
+        match &exported {
+            Err(error) if !failed_before => {
+                warn!(error = %Chain(error), "spans are being lost: the collector does not take them");
+            }
+            Ok(()) if failed_before => info!("the collector takes spans again"),
+            Ok(()) | Err(_) => {}
+        }
+        exported
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

@@ -6,7 +6,7 @@ use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Span, warn};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_opentelemetry::{OpenTelemetrySpanExt, SetParentError};
 
 /// The header that carries a trace, on HTTP requests and on the log's messages alike.
 ///
@@ -25,7 +25,6 @@ pub fn follow(span: Span, traceparent: Option<&str>) -> Span {
     let parent = TraceContextPropagator::new().extract(&carrier);
     // A span that nobody records cannot have a parent, and needs none.
     if parent.span().span_context().is_valid() && !span.is_disabled() {
-        use tracing_opentelemetry::SetParentError;
         match span.set_parent(parent) {
             Ok(()) | Err(SetParentError::LayerNotFound | SetParentError::SpanDisabled) => {}
             Err(error) => warn!(%error, "a span had begun before its trace was known"),

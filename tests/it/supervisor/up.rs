@@ -1,0 +1,283 @@
+//! `chat4all up`, as its user sees it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chat4all_cli::embedded::{
+    Nats, NatsOptions, chat4all_program, children_of, is_running, temp_dir,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{Connection as _, PgConnection};
+
+use super::{publish, start_postgres, wait_for, wait_until_gone};
+
+/// A `chat4all up`, killed at the end of the test.
+struct Up {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Up {
+    fn command(dir: &Path) -> Command {
+        let mut command = Command::new(chat4all_program().unwrap());
+        command.arg("up").arg("--dir").arg(dir);
+        for variable in [
+            "CHAT4ALL_NATS__URL",
+            "CHAT4ALL_POSTGRES__URL",
+            "CHAT4ALL_UP_STARTED",
+            "UP_EXIT",
+        ] {
+            command.env_remove(variable);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Returns when it says that it runs.
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut up = Self { child, output };
+        let mut seen = String::new();
+        while !seen.contains("running") {
+            let read = up.output.read_line(&mut seen).unwrap();
+            assert!(read > 0, "up ended: {seen}");
+        }
+        up
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ends, and what else it said.
+    fn wait(mut self) -> (ExitStatus, String) {
+        let status = wait_for("end of up", || {
+            self.child.try_wait().unwrap().ok_or("still runs")
+        });
+        let mut said = String::new();
+        self.output.read_to_string(&mut said).unwrap();
+        (status, said)
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn variable(dir: &Path, name: &str) -> String {
+    let script = format!(". '{}/env'; printf %s \"${name}\"", dir.display());
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn up_that_is_told_to_exit_exits_cleanly_and_leaves_nothing() {
+    let dir = temp_dir().unwrap();
+    let output = Up::command(dir.path())
+        .env("UP_EXIT", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mode = std::fs::metadata(dir.path().join("env"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    for name in ["CHAT4ALL_NATS__URL", "CHAT4ALL_POSTGRES__URL"] {
+        let url = variable(dir.path(), name);
+        let address = url.split("://").nth(1).unwrap().rsplit('@').next().unwrap();
+        let address = address.split('/').next().unwrap();
+        assert!(
+            std::net::TcpStream::connect(address).is_err(),
+            "{name} still answers at {address}"
+        );
+    }
+}
+
+#[test]
+fn up_killed_with_kill_9_leaves_no_child() {
+    let dir = temp_dir().unwrap();
+    let up = Up::start(Up::command(dir.path()));
+    let children = descendants_of(up.pid());
+    assert!(
+        children.len() > 2,
+        "nats-server, Postgres and its children: {children:?}"
+    );
+    send(up.pid(), Signal::KILL);
+    wait_until_gone(&children);
+    // What is left behind does not keep the next one from starting.
+    let (status, _) = {
+        let next = Up::start(Up::command(dir.path()));
+        send(next.pid(), Signal::TERM);
+        next.wait()
+    };
+    assert!(status.success(), "{status:?}");
+}
+
+#[test]
+fn a_second_up_in_the_same_directory_is_refused() {
+    let dir = temp_dir().unwrap();
+    let first = Up::start(Up::command(dir.path()));
+    let second = Up::command(dir.path()).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        said.contains(&format!("another `chat4all up` (process {})", first.pid())),
+        "{said}"
+    );
+}
+
+#[test]
+fn ctrl_c_stops_everything_and_exits_with_0() {
+    let dir = temp_dir().unwrap();
+    let up = Up::start(Up::command(dir.path()));
+    let children = descendants_of(up.pid());
+    send(up.pid(), Signal::INT);
+    let (status, said) = up.wait();
+    assert_eq!(status.code(), Some(0), "{said}");
+    // In this order: nothing that uses the log may outlive it.
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [
+            "SIGINT: stopping",
+            "postgres stopped",
+            "nats-server stopped"
+        ]
+    );
+    wait_until_gone(&children);
+}
+
+#[test]
+fn a_second_ctrl_c_kills_and_exits_with_1() {
+    let dir = temp_dir().unwrap();
+    let mut up = Up::start(Up::command(dir.path()));
+    let children = descendants_of(up.pid());
+    let postgres = *children
+        .iter()
+        .find(|&&pid| name_of(pid) == "postgres")
+        .unwrap();
+    // Held again whenever it is let go, it cannot stop; killed it can be.
+    let holding = Arc::new(AtomicBool::new(true));
+    let holder = std::thread::spawn({
+        let holding = Arc::clone(&holding);
+        move || {
+            while holding.load(Ordering::Relaxed) && is_running(postgres) {
+                send(postgres, Signal::STOP);
+            }
+        }
+    });
+    send(up.pid(), Signal::INT);
+    let mut seen = String::new();
+    while !seen.contains("stopping") {
+        assert!(up.output.read_line(&mut seen).unwrap() > 0, "{seen}");
+    }
+    send(up.pid(), Signal::INT);
+    let (status, said) = up.wait();
+    holding.store(false, Ordering::Relaxed);
+    holder.join().unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    wait_until_gone(&children);
+}
+
+#[test]
+fn a_server_that_dies_is_started_again_where_it_was() {
+    let dir = temp_dir().unwrap();
+    let up = Up::start(Up::command(dir.path()));
+    let server = |name: &str| {
+        let found = children_of(up.pid())
+            .into_iter()
+            .find(|&pid| name_of(pid) == name);
+        found.ok_or_else(|| format!("no {name}"))
+    };
+    for (name, url) in [
+        ("nats-server", "CHAT4ALL_NATS__URL"),
+        ("postgres", "CHAT4ALL_POSTGRES__URL"),
+    ] {
+        let first = server(name).unwrap();
+        send(first, Signal::KILL);
+        wait_for("another process", || {
+            server(name).and_then(|pid| {
+                if pid == first {
+                    Err("the old".into())
+                } else {
+                    Ok(pid)
+                }
+            })
+        });
+        let url = variable(dir.path(), url);
+        let address = url
+            .rsplit(['@', '/'])
+            .find(|part| part.contains("127.0.0.1"))
+            .unwrap()
+            .to_owned();
+        wait_for("an answer", || std::net::TcpStream::connect(&address));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_given_by_url_are_used_and_left_alone() {
+    let dir = temp_dir().unwrap();
+    let nats = Nats::start(NatsOptions::in_dir(dir.path().join("n")))
+        .await
+        .unwrap();
+    let postgres = start_postgres(&dir.path().join("p")).await;
+    let mut command = Up::command(&dir.path().join("up"));
+    command
+        .env("CHAT4ALL_NATS__URL", nats.url())
+        .env("CHAT4ALL_POSTGRES__URL", postgres.url());
+    let up = Up::start(command);
+    assert_eq!(children_of(up.pid()), Vec::<u32>::new());
+    assert_eq!(
+        variable(&dir.path().join("up"), "CHAT4ALL_NATS__URL"),
+        nats.url()
+    );
+    send(up.pid(), Signal::INT);
+    assert_eq!(up.wait().0.code(), Some(0));
+    publish(&nats.url(), "still there", 1).await;
+    PgConnection::connect(&postgres.url()).await.unwrap();
+}
+
+#[test]
+fn a_missing_program_is_named_with_the_command_that_gets_it() {
+    let dir = temp_dir().unwrap();
+    let output = Up::command(&dir.path().join("up"))
+        .env("CHAT4ALL_TOOLS", dir.path())
+        .env("PATH", dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("nats-server not found"), "{said}");
+    assert!(said.contains("make .tools/.stamp"), "{said}");
+}
+
+fn name_of(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// Children, their children, and so on.
+fn descendants_of(pid: u32) -> Vec<u32> {
+    let mut found = children_of(pid);
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        found.extend(children_of(pid));
+        next += 1;
+    }
+    found
+}
+
+fn send(pid: u32, signal: Signal) {
+    // One that has just ended is as good as one that got the signal.
+    let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
+}
