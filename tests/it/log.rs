@@ -1,1 +1,3 @@
-//! The log's basics.
+//! What the log promises, each promise on a real broker.
+
+mod follower;
