@@ -1,3 +1,4 @@
 //! What the log promises, each promise on a real broker.
 
 mod follower;
+mod outage;
