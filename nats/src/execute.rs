@@ -269,6 +269,13 @@ impl<A: Aggregate> Worker<A> {
                 return Ok(());
             }
             if self.full_for(&decided) {
+                // Who repeats what is stored already takes nothing in: only the leader can tell.
+                if !confirmed {
+                    requeue(batch, decided);
+                    base = self.confirm(base, deadline).await?;
+                    confirmed = true;
+                    continue;
+                }
                 refuse_full(batch, decided);
                 return Ok(());
             }

@@ -1,4 +1,5 @@
 //! What the log promises, each promise on a real broker.
 
 mod follower;
+mod full;
 mod outage;
