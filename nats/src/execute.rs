@@ -479,6 +479,10 @@ fn requeue_after_conflict<A: Aggregate>(
         waiting.conflicts += 1;
         match waiting.context.retry {
             Retry::Api if waiting.conflicts > API_RETRIES => answer(waiting, Err(Error::Conflict)),
+            // Nobody waits any more, and nothing of it is stored: no reason to go on against everybody.
+            _ if waiting.context.deadline <= Instant::now() => {
+                answer(waiting, Err(Error::Conflict));
+            }
             Retry::Api | Retry::UntilDeadline => batch.push_front(waiting),
         }
     }
