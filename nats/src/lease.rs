@@ -137,7 +137,7 @@ impl Keeper {
     ) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut bucket = None;
+        let (mut bucket, mut left) = (None, false);
         while !(stop.is_cancelled() && self.held.is_empty()) {
             tokio::select! {
                 _ = look.tick() => {
@@ -149,21 +149,25 @@ impl Keeper {
                     }
                 }
                 Some(partition) = returned.recv() => self.give_back(bucket.as_ref(), partition).await,
-                () = stop.cancelled(), if !self.all_asked_back() => {
+                () = stop.cancelled(), if !left => {
+                    left = true;
                     self.held.values().for_each(|held| held.shared.asked_back.cancel());
+                    // At once: what is given back early must not wait for what drains longest.
+                    self.leave(bucket.as_ref()).await;
                 }
             }
         }
-        if let Some(bucket) = &bucket {
-            let left = tokio::time::timeout(REQUEST, bucket.delete(self.worker_key())).await;
-            debug!(worker = %self.worker, ok = left.is_ok(), "left the role");
+        if !left {
+            self.leave(bucket.as_ref()).await;
         }
     }
 
-    fn all_asked_back(&self) -> bool {
-        self.held
-            .values()
-            .all(|held| held.shared.asked_back.is_cancelled())
+    /// Does not count as a worker any more.
+    async fn leave(&self, bucket: Option<&kv::Store>) {
+        if let Some(bucket) = bucket {
+            let left = tokio::time::timeout(REQUEST, bucket.delete(self.worker_key())).await;
+            debug!(worker = %self.worker, ok = left.is_ok(), "left the role");
+        }
     }
 
     async fn tick(&mut self, bucket: &kv::Store, stopping: bool) {
