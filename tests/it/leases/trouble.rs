@@ -35,6 +35,41 @@ async fn while_the_broker_hangs_nothing_new_is_begun_and_afterwards_work_goes_on
 }
 
 #[tokio::test]
+async fn a_renewal_whose_answer_was_lost_is_not_a_lost_lease() {
+    let node = one_node().await;
+    let a = Worker::start(&node.nats.url(), "a");
+    shares(&[&a], &[8], SOON).await;
+    let gained = a.gained();
+    for hang in [4_000, 4_500] {
+        node.nats.suspend().await;
+        // Long enough for a renewal to be asked for, and its answer given up; shorter than a lease lasts.
+        let hung = Instant::now();
+        while hung.elapsed() < Duration::from_millis(hang) {
+            assert_eq!(
+                a.draining(),
+                BTreeSet::new(),
+                "nobody else could have taken it"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        node.nats.resume();
+        // A whole round of renewals later everything is as it was.
+        let resumed = Instant::now();
+        while resumed.elapsed() < Duration::from_millis(4_500) {
+            assert_eq!(
+                a.draining(),
+                BTreeSet::new(),
+                "after {:?}",
+                resumed.elapsed()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        shares(&[&a], &[8], SOON).await;
+    }
+    assert_eq!(a.gained(), gained, "nothing was taken anew");
+}
+
+#[tokio::test]
 async fn a_worker_that_stood_still_finds_its_leases_lost_and_takes_nothing_from_others() {
     let node = one_node().await;
     let url = node.nats.url();
