@@ -7,6 +7,7 @@ mod full;
 mod headers;
 mod history;
 mod outage;
+mod panic;
 mod provisioning;
 mod queue;
 mod stale;

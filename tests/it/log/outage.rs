@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chat4all_nats::Log;
 use chat4all_nats::execute::{Assume, Context, Error};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::support::deliveries::{attempt, id, owners, store};
@@ -86,7 +87,8 @@ async fn a_command_that_can_wait_is_carried_out_when_the_broker_is_back() {
         .unwrap();
     node.nats.kill().await;
     until_connected(&node.log, false).await;
-    let patient = tokio::spawn({
+    let mut patient = JoinSet::new();
+    patient.spawn({
         let store = store.clone();
         async move {
             store
@@ -95,7 +97,7 @@ async fn a_command_that_can_wait_is_carried_out_when_the_broker_is_back() {
         }
     });
     node.nats.restart().await.unwrap();
-    patient.await.unwrap().unwrap();
+    patient.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(owners(&node.log, &id(1)).await.len(), 2);
 }
 

@@ -7,6 +7,7 @@ use chat4all_domain::Revision;
 use chat4all_nats::execute::{Context, Error, Retry};
 use futures::FutureExt;
 use futures::future::join_all;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::support::deliveries::{attempt, id, owners, store};
@@ -160,14 +161,15 @@ async fn an_api_caller_who_loses_again_and_again_is_told_so_and_nothing_of_it_is
     let mut n = 0;
     // Whoever wins a round leaves eleven losers; who loses six rounds is told.
     for round in 0..20 {
-        let racing = stores.iter().map(|store| {
+        let mut racing = JoinSet::new();
+        for store in &stores {
             n += 1;
             let (store, name) = (store.clone(), format!("r{round}-{n}"));
             let (command, context) = (attempt(n, 1, &name), api());
-            tokio::spawn(async move { (name, store.execute(&id(1), command, context).await) })
-        });
-        for raced in join_all(racing.collect::<Vec<_>>()).await {
-            match raced.unwrap() {
+            racing.spawn(async move { (name, store.execute(&id(1), command, context).await) });
+        }
+        for raced in racing.join_all().await {
+            match raced {
                 (name, Ok(executed)) => assert!(told.insert((executed.revision, name))),
                 (_, Err(Error::Conflict)) => lost += 1,
                 (name, Err(error)) => panic!("{name}: {error}"),
