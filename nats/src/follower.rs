@@ -144,6 +144,13 @@ impl<A: Aggregate> Follower<A> {
             keep: Keep::WhileFollowed,
         };
         let mut feed = Feed::open(log.clone(), spec, after).await?;
+        if seen == 0 {
+            // What was cached before anybody followed may be behind without anything to say so.
+            let (store, log) = (&self.store.inner, self.store.log());
+            store
+                .cache
+                .evict_all(|id| log.partition_of(id) == partition);
+        }
         following.seen.send_replace(after);
         following.current.send_replace(feed.current());
         loop {
@@ -157,7 +164,7 @@ impl<A: Aggregate> Follower<A> {
         }
     }
 
-    /// Where to begin: nothing is cached yet, so what came before does not matter.
+    /// Where to begin: what was cached before is forgotten, so what came before does not matter.
     async fn end_of(&self, partition: Partition) -> u64 {
         loop {
             let deadline = Instant::now() + Duration::from_secs(5);

@@ -101,6 +101,29 @@ async fn what_somebody_else_changed_is_seen() {
 }
 
 #[tokio::test]
+async fn what_was_known_before_anybody_followed_is_not_believed() {
+    let node = one_node().await;
+    let other = opened(&node.nats.url(), "other", &layout(1)).await;
+    let (ours, theirs) = (store(&node.log), store(&other));
+    ours.execute(&id(1), attempt(0, 1, "ours"), context(10))
+        .await
+        .unwrap();
+    theirs
+        .execute(&id(1), attempt(0, 2, "theirs"), context(10))
+        .await
+        .unwrap();
+    let stop = CancellationToken::new();
+    let follower = Follower::start(ours, &TaskTracker::new(), &stop);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !follower.is_current(node.log.partition_of(&id(1))) {
+        assert!(Instant::now() < deadline, "never current");
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(attempts(&follower).await, 2);
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn what_one_writes_oneself_stays_known() {
     let scene = Scene::start().await;
     let written = scene
