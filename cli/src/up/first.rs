@@ -45,20 +45,20 @@ pub async fn message(addresses: &Addresses, token: &str) -> anyhow::Result<Strin
         "accepted   {accepted_ms:.1} ms  message {message} at {position}, on disk"
     ));
 
-    let query = "query($c: ID!, $m: ID!, $p: String!) {\
-        message(conversationId: $c, messageId: $m, atLeast: $p) { status } }";
+    let query = "query($c: ID!, $m: ID!, $p: Position!) {\
+        message(conversationId: $c, messageId: $m, atLeast: $p) { messageId } }";
     let body =
         json!({ "query": query, "variables": { "c": conversation, "m": message, "p": position } });
     let request = client
         .post(format!("{}/graphql", addresses.queries))
         .bearer_auth(token);
     let shown = answer(request.json(&body)).await?;
-    let status = shown["data"]["message"]["status"].as_str();
-    let status = status.with_context(|| format!("the message is not shown: {shown}"))?;
+    ensure!(
+        shown["data"]["message"]["messageId"] == message.as_str(),
+        "the message is not shown: {shown}"
+    );
     let shown_ms = begun.elapsed().as_secs_f64() * 1e3;
-    say(format_args!(
-        "shown      {shown_ms:.1} ms  by GraphQL, status {status}"
-    ));
+    say(format_args!("shown      {shown_ms:.1} ms  by GraphQL"));
     Ok(conversation)
 }
 
