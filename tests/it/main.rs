@@ -14,3 +14,5 @@ mod query_api;
 mod reading_under_fault;
 mod supervisor;
 mod support;
+mod tour;
+mod whole_system;

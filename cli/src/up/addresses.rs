@@ -5,8 +5,6 @@
 pub struct Addresses {
     /// Clients of NATS connect here: `nats://127.0.0.1:4222`, or several with commas.
     pub nats: String,
-    /// Monitoring of the NATS server that `up` started.
-    pub nats_monitor: Option<String>,
     /// Commands are posted here: `http://127.0.0.1:8080`.
     pub commands: String,
     /// Queries are asked here; the same place unless every role has a process of its own.

@@ -25,7 +25,6 @@ use clap::Args;
 
 pub use addresses::Addresses;
 
-use crate::embedded::{Port, StartError};
 use crate::roles::Role;
 use crate::tool;
 use directory::Directory;
@@ -127,31 +126,26 @@ struct System {
 async fn start(up: &Up, directory: &Directory) -> anyhow::Result<(System, Servers)> {
     let secrets = secrets::Secrets::of(directory)?;
     let mut servers = Servers::start(up, directory).await?;
-    let roles = roles(up)?;
-    let url_of = |wanted: fn(Role) -> bool| {
-        let role = roles.iter().find(|(role, _)| wanted(*role));
-        role.map(|(_, port)| url(*port)).unwrap_or_default()
-    };
-    let addresses = servers.addresses(
-        url_of(|role| matches!(role, Role::All | Role::CommandApi)),
-        url_of(|role| matches!(role, Role::All | Role::QueryApi)),
-    );
-    let settings = settings::variables(&addresses, &secrets);
+    let settings = settings::variables(&servers, &secrets);
     let config = settings::config(&settings)?;
+    tool::provision::tell(&tool::provision::provision(&config).await?)?;
+    let roles: &[Role] = match up.split {
+        true => &[Role::CommandApi, Role::QueryApi, Role::Projector],
+        false => &[Role::All],
+    };
+    let mut urls = Vec::new();
+    let mut port = up.http_port;
+    for role in roles {
+        let started = RoleProcess::start(*role, port, directory, &settings).await?;
+        port = started.port() + 1;
+        urls.push(started.url());
+        // In front of the servers they use: they stop before them.
+        servers.own.insert(0, Server::Role(started));
+    }
+    // The first takes commands; the second, where there is one, answers queries.
+    let addresses = servers.addresses(urls[0].clone(), urls.get(1).unwrap_or(&urls[0]).clone());
     let token = settings::token(&config, &secrets);
     directory.write_env(&for_a_shell(&settings, &addresses, &token))?;
-    tool::provision::tell(&tool::provision::provision(&config).await?)?;
-    for (role, port) in roles {
-        let mut environment = settings.clone();
-        environment.push((
-            "CHAT4ALL_HTTP__LISTEN".to_owned(),
-            format!("127.0.0.1:{port}"),
-        ));
-        let log = directory.join(&format!("log/{}.log", role.name()));
-        let started = RoleProcess::start(role, url(port), log, directory.join(""), environment);
-        // In front of the servers they use: they stop before them.
-        servers.own.insert(0, Server::Role(started.await?));
-    }
     let env = up.dir.join("env");
     Ok((
         System {
@@ -161,26 +155,6 @@ async fn start(up: &Up, directory: &Directory) -> anyhow::Result<(System, Server
         },
         servers,
     ))
-}
-
-/// The roles to run, and a free port for each.
-fn roles(up: &Up) -> Result<Vec<(Role, u16)>, StartError> {
-    let roles: &[Role] = if up.split {
-        &[Role::CommandApi, Role::QueryApi, Role::Projector]
-    } else {
-        &[Role::All]
-    };
-    let (mut from, mut chosen) = (up.http_port, Vec::new());
-    for role in roles {
-        let port = Port::From(from).pick()?;
-        chosen.push((*role, port));
-        from = port + 1;
-    }
-    Ok(chosen)
-}
-
-fn url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
 }
 
 /// Everything that commands in another shell need.

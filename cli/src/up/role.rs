@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::directory::Directory;
 use crate::embedded::{
-    Launch, Process, StartError, StopError, chat4all_program, log_tail, open_log,
+    Launch, Port, Process, StartError, StopError, chat4all_program, log_tail, open_log,
 };
 use crate::guard::DeathSignal;
 use crate::roles::Role;
@@ -21,8 +22,7 @@ const STOP_GRACE: Duration = Duration::from_secs(25);
 #[derive(Debug)]
 pub struct RoleProcess {
     role: Role,
-    /// Where it serves.
-    url: String,
+    port: u16,
     log: PathBuf,
     directory: PathBuf,
     environment: Vec<(String, String)>,
@@ -30,27 +30,48 @@ pub struct RoleProcess {
 }
 
 impl RoleProcess {
-    /// Starts it and waits until it is ready. `environment` is what it is to know, its address among it.
+    /// Starts it on the first port from `port` on that nobody has, and waits until it is ready.
     ///
     /// # Errors
     /// It ended, or was not ready in time; the end of its log is in the error.
     pub async fn start(
         role: Role,
-        url: String,
-        log: PathBuf,
-        directory: PathBuf,
-        environment: Vec<(String, String)>,
+        port: u16,
+        directory: &Directory,
+        settings: &[(String, String)],
     ) -> Result<Self, StartError> {
-        let mut role = Self {
-            role,
-            url,
-            log,
-            directory,
-            environment,
-            process: None,
-        };
-        role.launch().await?;
-        Ok(role)
+        let mut port = Port::From(port).pick()?;
+        loop {
+            let mut environment = settings.to_vec();
+            environment.push((
+                "CHAT4ALL_HTTP__LISTEN".to_owned(),
+                format!("127.0.0.1:{port}"),
+            ));
+            let mut started = Self {
+                role,
+                port,
+                log: directory.join(&format!("log/{}.log", role.name())),
+                directory: directory.join(""),
+                environment,
+                process: None,
+            };
+            match started.launch().await {
+                Ok(()) => return Ok(started),
+                // Somebody was faster with the port that was free a moment ago.
+                Err(error) if error.is_port_taken() => port = Port::From(port + 1).pick()?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The port it serves on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it serves.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// The role's name.
@@ -105,16 +126,14 @@ impl RoleProcess {
             output,
         })
         .await?;
+        let url = self.url();
         let process = self.process.insert(process);
         let client = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(3))
             .build();
         let client = client.expect("a client without certificates of its own can be made");
-        let (deadline, ready) = (
-            Instant::now() + START_PATIENCE,
-            format!("{}/readyz", self.url),
-        );
+        let deadline = Instant::now() + START_PATIENCE;
         loop {
             if let Some(status) = process.status() {
                 let (program, log) = (self.role.name().to_owned(), log_tail(&self.log, written));
@@ -124,13 +143,9 @@ impl RoleProcess {
                     log,
                 });
             }
-            let last_seen = match client.get(&ready).send().await {
-                Ok(answer) if answer.status().is_success() => return Ok(()),
-                Ok(answer) => answer
-                    .text()
-                    .await
-                    .unwrap_or_else(|error| error.to_string()),
-                Err(error) => error.to_string(),
+            let last_seen = match is_ready(&client, &url, process.pid()).await {
+                Ok(()) => return Ok(()),
+                Err(seen) => seen,
             };
             if Instant::now() > deadline {
                 return Err(StartError::NotReady {
@@ -142,5 +157,24 @@ impl RoleProcess {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+/// Whether the process `pid` answers there, and is ready. Somebody else's answer is none.
+async fn is_ready(client: &reqwest::Client, url: &str, pid: u32) -> Result<(), String> {
+    let ask = async |path: &str| {
+        let answer = client.get(format!("{url}{path}")).send().await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let ok = answer.status().is_success();
+        Ok::<_, String>((ok, answer.text().await.map_err(|error| error.to_string())?))
+    };
+    let (_, alive) = ask("/livez").await?;
+    let alive: serde_json::Value = serde_json::from_str(&alive).unwrap_or_default();
+    if alive["pid"] != pid {
+        return Err("another process answers there".to_owned());
+    }
+    match ask("/readyz").await? {
+        (true, _) => Ok(()),
+        (false, why) => Err(why),
     }
 }

@@ -17,6 +17,8 @@ pub struct Secrets {
     pub ids: String,
     /// `auth.hs256_secret`: 64 hexadecimal digits.
     pub auth: String,
+    /// What the simulated provider and we know of each other: 64 hexadecimal digits.
+    pub provider: String,
 }
 
 impl Secrets {
@@ -28,7 +30,7 @@ impl Secrets {
         let path = directory.join("secrets");
         let context = || format!("cannot keep secrets in {}", path.display());
         if !path.exists() {
-            let (ids, auth) = (random_hex()?, random_hex()?);
+            let (ids, auth, provider) = (random_hex()?, random_hex()?, random_hex()?);
             let new = directory.join("secrets.new");
             let _ = std::fs::remove_file(&new);
             let mut options = OpenOptions::new();
@@ -38,7 +40,7 @@ impl Secrets {
                 .mode(0o600)
                 .open(&new)
                 .with_context(context)?;
-            writeln!(file, "ids {ids}\nauth {auth}").with_context(context)?;
+            writeln!(file, "ids {ids}\nauth {auth}\nprovider {provider}").with_context(context)?;
             file.sync_all().with_context(context)?;
             std::fs::rename(&new, &path).with_context(context)?;
         }
@@ -52,12 +54,13 @@ impl Secrets {
         let secrets = Self {
             ids: value("ids"),
             auth: value("auth"),
+            provider: value("provider"),
         };
         let whole =
             |secret: &str| secret.len() == 64 && secret.bytes().all(|b| b.is_ascii_hexdigit());
         ensure!(
-            whole(&secrets.ids) && whole(&secrets.auth),
-            "{} is damaged: it has a line `ids` and a line `auth`, each with 64 hexadecimal digits; \
+            whole(&secrets.ids) && whole(&secrets.auth) && whole(&secrets.provider),
+            "{} is damaged: it has the lines `ids`, `auth` and `provider`, each with 64 hexadecimal digits; \
              restore it, or remove the whole directory to begin anew",
             path.display()
         );

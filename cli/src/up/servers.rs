@@ -10,9 +10,12 @@ use crate::embedded::{Nats, NatsOptions, Port, Postgres, PostgresOptions, StartE
 /// Both servers; `None` for one that is not ours.
 #[derive(Debug)]
 pub struct Servers {
-    nats_url: String,
-    nats_monitor: Option<String>,
-    postgres_url: String,
+    /// Clients of NATS connect here.
+    pub nats_url: String,
+    /// Monitoring of the NATS server that we started.
+    pub nats_monitor: Option<String>,
+    /// The database.
+    pub postgres_url: String,
     /// Those we started, in the order in which they are to be stopped.
     pub own: Vec<Server>,
 }
@@ -78,7 +81,6 @@ impl Servers {
     pub fn addresses(&self, commands: String, queries: String) -> Addresses {
         Addresses {
             nats: self.nats_url.clone(),
-            nats_monitor: self.nats_monitor.clone(),
             commands,
             queries,
             postgres: self.postgres_url.clone(),

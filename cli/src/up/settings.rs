@@ -8,21 +8,23 @@ use chat4all_service::config::Sources;
 use chat4all_service::{Config, clock};
 use secrecy::SecretString;
 
-use super::Addresses;
 use super::secrets::Secrets;
+use super::servers::Servers;
 
+/// The account's section of the configuration: it is `whatsapp-main`.
+const ACCOUNT: &str = "CHAT4ALL_CHANNELS__WHATSAPP_MAIN";
 /// How long the development token in `env` counts.
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 86_400);
 /// Whom it is for.
 pub const DEVELOPER: &str = "dev";
 
 /// The variables that make any `chat4all` command work on this installation.
-pub fn variables(addresses: &Addresses, secrets: &Secrets) -> Vec<(String, String)> {
+pub fn variables(servers: &Servers, secrets: &Secrets) -> Vec<(String, String)> {
     let mut variables = vec![
-        ("CHAT4ALL_NATS__URL".to_owned(), addresses.nats.clone()),
+        ("CHAT4ALL_NATS__URL".to_owned(), servers.nats_url.clone()),
         (
             "CHAT4ALL_POSTGRES__URL".to_owned(),
-            addresses.postgres.clone(),
+            servers.postgres_url.clone(),
         ),
         (
             "CHAT4ALL_AUTH__HS256_SECRET".to_owned(),
@@ -30,9 +32,26 @@ pub fn variables(addresses: &Addresses, secrets: &Secrets) -> Vec<(String, Strin
         ),
         ("CHAT4ALL_IDS__SECRET".to_owned(), secrets.ids.clone()),
     ];
-    let monitor = addresses.nats_monitor.clone();
+    variables.extend(account(secrets));
+    let monitor = servers.nats_monitor.clone();
     variables.extend(monitor.map(|url| ("CHAT4ALL_NATS__MONITOR_URL".to_owned(), url)));
     variables
+}
+
+/// One account, so that there is a channel to write to.
+fn account(secrets: &Secrets) -> impl Iterator<Item = (String, String)> {
+    let (token, rest) = secrets.provider.split_at(24);
+    let (app_secret, verify_token) = rest.split_at(24);
+    let settings = [
+        ("KIND", "whatsapp"),
+        ("PHONE_NUMBER_ID", "100000000000001"),
+        ("TOKEN", token),
+        ("APP_SECRET", app_secret),
+        ("VERIFY_TOKEN", verify_token),
+    ];
+    settings
+        .map(|(name, value)| (format!("{ACCOUNT}__{name}"), value.to_owned()))
+        .into_iter()
 }
 
 /// The configuration that roles will have, for what `up` itself does.

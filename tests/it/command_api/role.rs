@@ -20,6 +20,7 @@ async fn the_role_serves_from_its_configuration_and_stops_cleanly() {
         .port();
     let sources = sources()
         .with_variable("CHAT4ALL_NATS__URL", broker.nats.url())
+        .with_variable("CHAT4ALL_NATS__MONITOR_URL", broker.nats.monitor_url())
         .with_variable(
             "CHAT4ALL_LOG__PARTITIONS",
             broker.layout.partitions.get().to_string(),

@@ -29,8 +29,12 @@ fn contact() -> Party {
     }
 }
 
-/// A group with these members.
+/// A group with these members, started by the first who is a user.
 fn group(parties: &[Party]) -> Conversation {
+    let starter = parties.iter().find_map(|party| match party {
+        Party::User(user) => Some(*user),
+        Party::Contact { .. } => None,
+    });
     let members: Vec<Member> = parties
         .iter()
         .map(|party| party.member(&SECRET, conversation_id()))
@@ -40,7 +44,7 @@ fn group(parties: &[Party]) -> Conversation {
         members,
         title: None,
         fingerprint: None,
-        by: Some(user("ana")),
+        by: starter,
         at: Timestamp::from_unix_ms(AT),
     };
     let events = Conversation::Absent.decide(&start).unwrap();

@@ -61,7 +61,7 @@ async fn every_mistake_is_named_with_its_place() {
     let problem = understand(&many).await.unwrap_err();
     assert_eq!(
         problem.errors()[0].detail,
-        "a conversation has at most 999 participants besides you"
+        "a conversation has at most 899 participants besides you"
     );
 }
 
