@@ -9,11 +9,11 @@ mod metrics;
 mod openapi;
 mod problem;
 mod request;
-mod run;
+mod start;
 
 pub use accounts::{Accounts, UnknownChannel};
 pub use api::{CommandApi, Deps, Settings, Stores};
 pub use commands::REPLAY;
 pub use metrics::CommandMetrics;
 pub use request::IDEMPOTENCY_KEY;
-pub use run::{Error, run};
+pub use start::{Running, StartError, start};

@@ -133,11 +133,7 @@ async fn provisioned(
     };
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let config = Config {
-            url: url.to_owned(),
-            name: "publish_rate".to_owned(),
-            patient: false,
-        };
+        let config = Config::new(url, "publish_rate");
         let error: Box<dyn std::error::Error> = match connect::connect(&config).await {
             Ok(client) => match Log::provision(client, &layout).await {
                 Ok((log, _)) => return Ok(log),

@@ -76,7 +76,9 @@ pub async fn run(command: &LogCommand) -> anyhow::Result<()> {
     for partition in partitions {
         let mut after = command.after(partition);
         loop {
-            let batch = log.read(partition, after + 1, Instant::now() + READ_TIMEOUT).await?;
+            let batch = log
+                .read(partition, after + 1, Instant::now() + READ_TIMEOUT)
+                .await?;
             let Some(last) = batch.last() else { break };
             after = last.sequence;
             for stored in &batch {
@@ -101,7 +103,10 @@ async fn follow(
     for partition in partitions {
         let after = match command.from {
             Some(from) if from.partition == partition => from.sequence,
-            Some(_) | None => log.last_sequence(partition, Instant::now() + READ_TIMEOUT).await?,
+            Some(_) | None => {
+                log.last_sequence(partition, Instant::now() + READ_TIMEOUT)
+                    .await?
+            }
         };
         let spec = Spec {
             stream: streams::name(partition),
@@ -136,10 +141,17 @@ impl LogCommand {
         let of_conversation = self.conversation.map(|id| log.partition_of(&id));
         match (self.from, of_conversation) {
             (Some(from), Some(partition)) if from.partition != partition => {
-                bail!("--from is in partition {}, the conversation is in {partition}", from.partition)
+                bail!(
+                    "--from is in partition {}, the conversation is in {partition}",
+                    from.partition
+                )
             }
             (Some(from), _) if from.partition.number() >= log.partitions().get() => {
-                bail!("there is no partition {}; this log has {}", from.partition, log.partitions().get())
+                bail!(
+                    "there is no partition {}; this log has {}",
+                    from.partition,
+                    log.partitions().get()
+                )
             }
             (Some(from), _) => Ok(vec![from.partition]),
             (None, Some(partition)) => Ok(vec![partition]),
@@ -148,7 +160,9 @@ impl LogCommand {
     }
 
     fn after(&self, partition: Partition) -> u64 {
-        self.from.filter(|from| from.partition == partition).map_or(0, |from| from.sequence)
+        self.from
+            .filter(|from| from.partition == partition)
+            .map_or(0, |from| from.sequence)
     }
 
     fn wants(&self, stored: &Stored) -> bool {
@@ -158,7 +172,12 @@ impl LogCommand {
     }
 
     /// Prints the events of one envelope; `false` when there were enough.
-    fn print(&self, partition: Partition, stored: &Stored, printed: &mut usize) -> anyhow::Result<bool> {
+    fn print(
+        &self,
+        partition: Partition,
+        stored: &Stored,
+        printed: &mut usize,
+    ) -> anyhow::Result<bool> {
         if !self.wants(stored) {
             return Ok(true);
         }
@@ -171,7 +190,11 @@ impl LogCommand {
             }
         };
         for event in envelope["events"].as_array().into_iter().flatten() {
-            if self.event_type.as_deref().is_some_and(|wanted| event["type"] != wanted) {
+            if self
+                .event_type
+                .as_deref()
+                .is_some_and(|wanted| event["type"] != wanted)
+            {
                 continue;
             }
             if *printed >= self.limit {
@@ -187,9 +210,17 @@ impl LogCommand {
         Ok(*printed < self.limit)
     }
 
-    fn as_json(&self, position: Position, stored: &Stored, envelope: &Value, event: &Value) -> Value {
+    fn as_json(
+        &self,
+        position: Position,
+        stored: &Stored,
+        envelope: &Value,
+        event: &Value,
+    ) -> Value {
         let mut event = event.clone();
-        if !self.personal && let Some(fields) = event.as_object_mut() {
+        if !self.personal
+            && let Some(fields) = event.as_object_mut()
+        {
             fields.remove("personal");
         }
         serde_json::json!({
@@ -203,10 +234,14 @@ impl LogCommand {
     }
 
     fn as_text(&self, position: Position, stored: &Stored, event: &Value) -> String {
-        let path = subject::parse(&stored.subject).map_or(stored.subject.as_str(), |(_, path)| path);
+        let path =
+            subject::parse(&stored.subject).map_or(stored.subject.as_str(), |(_, path)| path);
         let name = event["type"].as_str().unwrap_or("?");
-        let mut text =
-            format!("{position:<9} {}  {name:<20} {path}\n          {}", stored_at(stored), event["facts"]);
+        let mut text = format!(
+            "{position:<9} {}  {name:<20} {path}\n          {}",
+            stored_at(stored),
+            event["facts"]
+        );
         if self.personal && !event["personal"].is_null() {
             text.push_str(&format!("\n          {}", event["personal"]));
         }
@@ -218,5 +253,7 @@ impl LogCommand {
 fn stored_at(stored: &Stored) -> String {
     let ms = stored.stored_at_ns.div_euclid(1_000_000) * 1_000_000;
     let moment = OffsetDateTime::from_unix_timestamp_nanos(ms).ok();
-    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| "?".to_owned())
+    moment
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "?".to_owned())
 }

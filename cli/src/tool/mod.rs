@@ -4,6 +4,7 @@
 pub mod config;
 pub mod lag;
 pub mod log;
+pub mod provision;
 pub mod send;
 pub mod token;
 
@@ -14,12 +15,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chat4all_domain::PartitionCount;
-use chat4all_nats::connect;
+use chat4all_nats::connect::{self, Login};
 use chat4all_nats::streams::Layout;
 use chat4all_nats::{Client, Log};
 use chat4all_service::Config;
 use chat4all_service::config::{Loaded, Sources};
 use clap::Args;
+use secrecy::ExposeSecret as _;
 
 /// Flags that every command with a configuration has.
 #[derive(Debug, Args)]
@@ -54,7 +56,9 @@ pub fn main<F: Future<Output = anyhow::Result<()>>>(name: &str, command: F) -> E
         Err(error) => {
             // A closed pipe (`| head`) is not worth a word.
             let closed = error.chain().any(|cause| {
-                cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+                cause
+                    .downcast_ref::<std::io::Error>()
+                    .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
             });
             if closed {
                 return ExitCode::SUCCESS;
@@ -72,7 +76,9 @@ pub fn line(text: impl std::fmt::Display) -> std::io::Result<()> {
 
 /// How the log is laid out, as the configuration says.
 pub fn layout(config: &Config) -> Layout {
-    let partitions = u8::try_from(config.log.partitions).ok().and_then(PartitionCount::new);
+    let partitions = u8::try_from(config.log.partitions)
+        .ok()
+        .and_then(PartitionCount::new);
     Layout {
         partitions: partitions.expect("the configuration has checked 1 to 64"),
         replicas: config.nats.replicas,
@@ -85,9 +91,26 @@ pub fn layout(config: &Config) -> Layout {
 /// # Errors
 /// Nobody answers.
 pub async fn broker(config: &Config, name: &str) -> anyhow::Result<Client> {
-    let urls: Vec<_> = config.nats.url.iter().map(url::Url::as_str).collect();
-    let name = format!("{}/{name}", config.nats.name);
-    Ok(connect::connect(&connect::Config { url: urls.join(","), name, patient: false }).await?)
+    let nats = &config.nats;
+    let urls: Vec<_> = nats.url.iter().map(url::Url::as_str).collect();
+    let login = match (&nats.credentials_file, &nats.user, &nats.password) {
+        (Some(file), ..) => Login::CredentialsFile(file.clone()),
+        (None, Some(user), Some(password)) => {
+            let (user, password) = (user.clone(), password.expose_secret().to_owned());
+            Login::Password { user, password }
+        }
+        (None, ..) => Login::None,
+    };
+    let (ping_interval, name) = (
+        nats.ping_interval_ms.duration(),
+        format!("{}/{name}", nats.name),
+    );
+    let broker = connect::Config {
+        login,
+        ping_interval,
+        ..connect::Config::new(urls.join(","), name)
+    };
+    Ok(connect::connect(&broker).await?)
 }
 
 /// The log, opened.

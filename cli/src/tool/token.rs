@@ -39,10 +39,28 @@ pub struct TokenCommand {
 /// The configuration is not complete.
 pub async fn run(command: &TokenCommand) -> anyhow::Result<()> {
     let auth = command.common.load()?.config.auth;
-    let own = [Scope::MessagesWrite, Scope::ConversationsWrite, Scope::ConversationsRead];
-    let scopes = if command.scopes.is_empty() { &own[..] } else { &command.scopes };
-    let grant = Grant { sub: &command.sub, scopes, ttl: command.ttl };
-    let token = mint(&auth.hs256_secret, &auth.issuer, auth.audience.as_deref(), &grant, clock::now());
+    let own = [
+        Scope::MessagesWrite,
+        Scope::ConversationsWrite,
+        Scope::ConversationsRead,
+    ];
+    let scopes = if command.scopes.is_empty() {
+        &own[..]
+    } else {
+        &command.scopes
+    };
+    let grant = Grant {
+        sub: &command.sub,
+        scopes,
+        ttl: command.ttl,
+    };
+    let token = mint(
+        &auth.hs256_secret,
+        &auth.issuer,
+        auth.audience.as_deref(),
+        &grant,
+        clock::now(),
+    );
     if command.json {
         line(serde_json::json!({ "token": token, "expires_in_s": command.ttl.as_secs() }))?;
     } else {
@@ -52,10 +70,17 @@ pub async fn run(command: &TokenCommand) -> anyhow::Result<()> {
 }
 
 fn parse_scope(text: &str) -> Result<Scope, String> {
-    Scope::ALL.iter().copied().find(|scope| scope.as_str() == text).ok_or_else(|| {
-        let known: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-        format!("there is no such scope; the scopes are {}", known.join(", "))
-    })
+    Scope::ALL
+        .iter()
+        .copied()
+        .find(|scope| scope.as_str() == text)
+        .ok_or_else(|| {
+            let known: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+            format!(
+                "there is no such scope; the scopes are {}",
+                known.join(", ")
+            )
+        })
 }
 
 fn parse_ttl(text: &str) -> Result<Duration, String> {
@@ -83,7 +108,17 @@ mod tests {
     fn a_time_to_live_has_a_unit_and_a_limit() {
         assert_eq!(parse_ttl("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_ttl("8h"), Ok(Duration::from_secs(28_800)));
-        for bad in ["", "h", "0s", "1", "-1h", "1w", "367d", "99999999999999999999d", "1µ"] {
+        for bad in [
+            "",
+            "h",
+            "0s",
+            "1",
+            "-1h",
+            "1w",
+            "367d",
+            "99999999999999999999d",
+            "1µ",
+        ] {
             assert!(parse_ttl(bad).is_err(), "{bad}");
         }
     }
@@ -91,6 +126,10 @@ mod tests {
     #[test]
     fn an_unknown_scope_is_told_the_known_ones() {
         assert!(parse_scope("messages:write").is_ok());
-        assert!(parse_scope("messages:erase").unwrap_err().contains("conversations:read:all"));
+        assert!(
+            parse_scope("messages:erase")
+                .unwrap_err()
+                .contains("conversations:read:all")
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! One file per command: its body, what it does, its answer.
 
+mod accept;
 pub(crate) mod add_participant;
 mod draft;
 pub(crate) mod mark_read;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chat4all_cli::roles::Role;
 use chat4all_service::{Config, Shutdown};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ async fn the_role_serves_from_its_configuration_and_stops_cleanly() {
     let config = Config::load(&sources).unwrap().config;
     let shutdown = Shutdown::new();
     let (role, client) = (
-        chat4all_command_api::run(config, shutdown.clone()),
+        chat4all_cli::roles::run(Role::CommandApi, config, shutdown.clone()),
         http_client(),
     );
     let base = format!("http://127.0.0.1:{port}");

@@ -104,11 +104,7 @@ pub struct Stored {
 }
 
 async fn connect_to(nats: &Nats) -> Client {
-    let config = connect::Config {
-        url: nats.url(),
-        name: "test".into(),
-        patient: false,
-    };
+    let config = connect::Config::new(nats.url(), "test");
     connect::connect(&config).await.unwrap()
 }
 

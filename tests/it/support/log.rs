@@ -40,14 +40,9 @@ pub async fn one_node() -> OneNode {
 }
 
 pub async fn client(url: &str, name: &str) -> chat4all_nats::Client {
-    let (url, name) = (url.to_owned(), name.to_owned());
-    connect::connect(&Config {
-        url,
-        name,
-        patient: false,
-    })
-    .await
-    .expect("the broker answers")
+    connect::connect(&Config::new(url, name))
+        .await
+        .expect("the broker answers")
 }
 
 pub async fn provisioned(url: &str, layout: &Layout) -> Log {
