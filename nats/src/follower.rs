@@ -6,7 +6,6 @@
 //! noticed after two missed heartbeats (2 s); a process in that state cannot append either.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chat4all_domain::{Aggregate, AggregateId, Partition, Position, Revision};
@@ -19,7 +18,7 @@ use uuid::Uuid;
 
 use crate::direct;
 use crate::load::{self, Loaded};
-use crate::reader::{self, Feed, Keep, Spec};
+use crate::reader::{self, Current, Feed, Keep, Spec};
 use crate::{Store, streams, subject};
 
 /// Follows every partition's events of one aggregate type. Cheap to clone.
@@ -35,7 +34,7 @@ struct Following {
     /// begin.
     seen: watch::Sender<Option<u64>>,
     /// Whether nothing is known to be missing; replaced with every feed.
-    current: watch::Sender<Arc<AtomicBool>>,
+    current: watch::Sender<Current>,
 }
 
 impl<A: Aggregate> Follower<A> {
@@ -43,7 +42,7 @@ impl<A: Aggregate> Follower<A> {
     pub fn start(store: Store<A>, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
         let following = |_| Following {
             seen: watch::Sender::new(None),
-            current: watch::Sender::new(Arc::default()),
+            current: watch::Sender::default(),
         };
         let partitions = store.log().partitions().all();
         let partitions = Arc::new(partitions.map(following).collect());
@@ -100,7 +99,7 @@ impl<A: Aggregate> Follower<A> {
     /// Whether the cache can be believed for this partition now.
     pub fn is_current(&self, partition: Partition) -> bool {
         let following = &self.partitions[usize::from(partition.number())];
-        self.store.log().is_connected() && following.current.borrow().load(Ordering::Acquire)
+        following.current.borrow().holds(self.store.log())
     }
 
     /// Waits until everything up to `position` has been seen; `false` when `deadline` comes first.
@@ -137,7 +136,7 @@ impl<A: Aggregate> Follower<A> {
         let following = &self.partitions[usize::from(partition.number())];
         loop {
             if let Err(error) = self.follow(partition, following).await {
-                following.current.send_replace(Arc::default());
+                following.current.send_replace(Current::default());
                 warn!(partition = %partition, %error, "following partition {partition} was interrupted");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -164,6 +163,13 @@ impl<A: Aggregate> Follower<A> {
             keep: Keep::WhileFollowed,
         };
         let mut feed = Feed::open(log.clone(), spec, after).await?;
+        if begun.is_none() {
+            // What was cached before anybody followed may be behind without anything to say so.
+            let (store, log) = (&self.store.inner, self.store.log());
+            store
+                .cache
+                .evict_all(|id| log.partition_of(id) == partition);
+        }
         following.seen.send_replace(Some(after));
         following.current.send_replace(feed.current());
         loop {
@@ -177,7 +183,7 @@ impl<A: Aggregate> Follower<A> {
         }
     }
 
-    /// Where to begin: nothing is cached yet, so what came before does not matter.
+    /// Where to begin: what was cached before is forgotten, so what came before does not matter.
     async fn end_of(&self, partition: Partition) -> u64 {
         loop {
             let deadline = Instant::now() + Duration::from_secs(5);

@@ -137,7 +137,7 @@ impl Keeper {
     ) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut bucket = None;
+        let (mut bucket, mut left) = (None, false);
         while !(stop.is_cancelled() && self.held.is_empty()) {
             tokio::select! {
                 _ = look.tick() => {
@@ -149,21 +149,25 @@ impl Keeper {
                     }
                 }
                 Some(partition) = returned.recv() => self.give_back(bucket.as_ref(), partition).await,
-                () = stop.cancelled(), if !self.all_asked_back() => {
+                () = stop.cancelled(), if !left => {
+                    left = true;
                     self.held.values().for_each(|held| held.shared.asked_back.cancel());
+                    // At once: what is given back early must not wait for what drains longest.
+                    self.leave(bucket.as_ref()).await;
                 }
             }
         }
-        if let Some(bucket) = &bucket {
-            let left = tokio::time::timeout(REQUEST, bucket.delete(self.worker_key())).await;
-            debug!(worker = %self.worker, ok = left.is_ok(), "left the role");
+        if !left {
+            self.leave(bucket.as_ref()).await;
         }
     }
 
-    fn all_asked_back(&self) -> bool {
-        self.held
-            .values()
-            .all(|held| held.shared.asked_back.is_cancelled())
+    /// Does not count as a worker any more.
+    async fn leave(&self, bucket: Option<&kv::Store>) {
+        if let Some(bucket) = bucket {
+            let left = tokio::time::timeout(REQUEST, bucket.delete(self.worker_key())).await;
+            debug!(worker = %self.worker, ok = left.is_ok(), "left the role");
+        }
     }
 
     async fn tick(&mut self, bucket: &kv::Store, stopping: bool) {
@@ -193,26 +197,26 @@ impl Keeper {
             if held.lost || held.shared.since_renewed() < RENEW_EVERY {
                 continue;
             }
-            let asked = Instant::now();
             let key = format!("{}.{partition}", self.role);
-            let update = bucket.update(key, self.worker.clone().into(), held.revision);
-            match tokio::time::timeout(REQUEST, update).await {
-                Ok(Ok(revision)) => {
-                    held.revision = revision;
-                    *held
-                        .shared
-                        .renewed
-                        .lock()
-                        .expect("no code panics while it holds this lock") = asked;
-                }
-                Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+            let renewed = match renew_one(bucket, &key, &self.worker, held).await {
+                Renewed::Conflict => match revision_of_ours(bucket, &key, &self.worker).await {
+                    Some(revision) => {
+                        held.revision = revision;
+                        renew_one(bucket, &key, &self.worker, held).await
+                    }
+                    None => Renewed::Conflict,
+                },
+                other => other,
+            };
+            match renewed {
+                Renewed::Yes => {}
+                Renewed::Conflict => {
                     warn!(partition = %partition, role = %self.role, "lost the lease of partition {partition}");
                     held.lost = true;
                     held.shared.asked_back.cancel();
                 }
-                // Not known: it stays held, and `may_start` turns false in time.
-                Ok(Err(error)) => debug!(partition = %partition, %error, "could not renew"),
-                Err(_) => debug!(partition = %partition, "the broker did not answer a renewal"),
+                // It stays held, and `may_start` turns false in time.
+                Renewed::Unknown => debug!(partition = %partition, "could not renew"),
             }
         }
     }
@@ -302,6 +306,40 @@ impl Keeper {
     fn worker_key(&self) -> String {
         format!("{}.worker.{}", self.role, self.worker)
     }
+}
+
+/// What became of a renewal.
+enum Renewed {
+    Yes,
+    /// The entry is not as we knew it.
+    Conflict,
+    Unknown,
+}
+
+async fn renew_one(bucket: &kv::Store, key: &str, worker: &str, held: &mut Held) -> Renewed {
+    let asked = Instant::now();
+    let update = bucket.update(key, worker.to_owned().into(), held.revision);
+    match tokio::time::timeout(REQUEST, update).await {
+        Ok(Ok(revision)) => {
+            held.revision = revision;
+            *held
+                .shared
+                .renewed
+                .lock()
+                .expect("no code panics while it holds this lock") = asked;
+            Renewed::Yes
+        }
+        Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => Renewed::Conflict,
+        Ok(Err(_)) | Err(_) => Renewed::Unknown,
+    }
+}
+
+/// The entry's revision if it is ours all the same: a renewal went through and its answer was lost.
+async fn revision_of_ours(bucket: &kv::Store, key: &str, worker: &str) -> Option<u64> {
+    let entry = tokio::time::timeout(REQUEST, bucket.entry(key)).await;
+    let entry = entry.ok()?.ok()??;
+    let ours = entry.operation == kv::Operation::Put && entry.value == worker.as_bytes();
+    ours.then_some(entry.revision)
 }
 
 /// Worker r of n has P/n, and one more while r < P mod n.

@@ -1,6 +1,7 @@
 //! The log: a connection and the handles of its partitions' streams.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -133,6 +134,19 @@ impl Log {
     /// Whether the connection is up now.
     pub fn is_connected(&self) -> bool {
         self.inner.client.connection_state() == State::Connected
+    }
+
+    /// Which connection is up now, counted from 1; `None` when none is.
+    pub(crate) fn connection(&self) -> Option<u64> {
+        let up = self.is_connected();
+        // In this order: the count goes up before the connection is up.
+        let count = self
+            .inner
+            .client
+            .statistics()
+            .connects
+            .load(Ordering::Acquire);
+        up.then_some(count)
     }
 
     /// Waits for the connection to be up; `false` when `deadline` comes first. A publish into a connection that is down

@@ -33,7 +33,7 @@ pub fn parse<C: FromStr<Err: Display>>(arguments: Arguments) -> Result<Range<C>,
         (Some(_), Some(_)) => {
             return Err(Problem::field(
                 "/last",
-                "`first` and `last` exclude each other; leave one of them out",
+                "excludes `first`; leave one of them out",
             ));
         }
         (None, Some(last)) => (true, size("last", last)?),

@@ -1,4 +1,5 @@
 //! GraphQL and REST over a real Postgres: rows are written by the projector's own statements, read over HTTP.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod away;
 mod explorer;

@@ -36,13 +36,17 @@ pub fn by_leases(
                             partition
                         });
                         held.insert(partition, lease);
-                        owned.send_modify(|set| drop(set.insert(partition)));
+                        owned.send_modify(|set| {
+                            set.insert(partition);
+                        });
                     }
                     // The keeper has ended: everything was given back.
                     None => break,
                 },
                 Some(partition) = asked_back.next() => {
-                    owned.send_modify(|set| drop(set.remove(&partition)));
+                    owned.send_modify(|set| {
+                        set.remove(&partition);
+                    });
                     held.remove(&partition);
                 }
             }

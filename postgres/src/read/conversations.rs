@@ -162,19 +162,25 @@ macro_rules! all {
          ) "
     };
 }
+/// The probes beyond the ends are no `exists`: there the planner expects to find something soon, scans, and reads the whole
+/// table when there is nothing. With an order it walks the index.
 macro_rules! page {
     ($order:literal) => {
         concat!(
             "select ends.*, page.*
              from (
-                 select exists (
-                            select from seen
+                 select coalesce((
+                            select true from seen
                             where known_at >= $3 and (known_at > $3 or conversation_id <= $4)
-                        ) as more_before,
-                        exists (
-                            select from seen
+                            order by known_at, conversation_id desc
+                            limit 1
+                        ), false) as more_before,
+                        coalesce((
+                            select true from seen
                             where known_at <= $5 and (known_at < $5 or conversation_id >= $6)
-                        ) as more_after
+                            order by known_at desc, conversation_id
+                            limit 1
+                        ), false) as more_after
              ) ends
              left join lateral (
                  select seen.*

@@ -120,19 +120,31 @@ macro_rules! all {
          ) "
     };
 }
+/// The probes beyond the ends are ordered, so that they walk the index even when there is nothing to find; without a cursor
+/// nothing is compared with null, and nothing found.
 macro_rules! page {
     ($order:literal) => {
         concat!(
             "select ends.*, page.*
              from (
-                 select $2::uuid is not null and exists (select from seen where identity_id <= $2) as more_before,
-                        $3::uuid is not null and exists (select from seen where identity_id >= $3) as more_after
+                 select coalesce((
+                            select true from seen
+                            where identity_id <= $2
+                            order by identity_id desc
+                            limit 1
+                        ), false) as more_before,
+                        coalesce((
+                            select true from seen
+                            where identity_id >= $3
+                            order by identity_id
+                            limit 1
+                        ), false) as more_after
              ) ends
              left join lateral (
                  select seen.*
                  from seen
-                 where identity_id > coalesce($2, '00000000-0000-0000-0000-000000000000')
-                   and identity_id < coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+                 where identity_id > coalesce($2::uuid, '00000000-0000-0000-0000-000000000000')
+                   and identity_id < coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
                  order by ",
             $order,
             "    limit $4

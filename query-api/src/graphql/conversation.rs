@@ -18,6 +18,7 @@ use crate::{cursor, page};
 #[derive(Clone)]
 pub struct Conversation(pub conversations::Conversation);
 
+/// A conversation, as its reader knows it: who has left knows what was there when they left.
 #[Object]
 impl Conversation {
     /// Names it among all nodes.

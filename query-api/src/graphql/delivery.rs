@@ -15,6 +15,7 @@ use crate::status;
 #[derive(Clone)]
 pub struct Delivery(pub deliveries::Delivery);
 
+/// A message on its way to one outside recipient. One time per step; a step that nobody told us about stays null.
 #[Object]
 impl Delivery {
     /// Its number within the message, from 0.
@@ -115,6 +116,7 @@ impl Delivery {
 /// One thing that happened to a delivery.
 pub struct DeliveryEvent(pub deliveries::Happened, pub Partition);
 
+/// One thing that happened to a delivery.
 #[Object]
 impl DeliveryEvent {
     /// The delivery's number within the message.

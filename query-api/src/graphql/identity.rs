@@ -11,6 +11,7 @@ use super::words::ChannelKind;
 #[derive(Clone)]
 pub struct Identity(pub identities::Identity);
 
+/// Somebody outside: one for each address.
 #[Object]
 impl Identity {
     /// Names them among all nodes.

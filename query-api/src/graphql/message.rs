@@ -24,6 +24,7 @@ impl Message {
     }
 }
 
+/// A message.
 #[Object]
 impl Message {
     /// Names it among all nodes.

@@ -15,6 +15,7 @@ use crate::session::Session;
 #[derive(Clone)]
 pub struct Participant(pub participants::Participant);
 
+/// Somebody who is or was in a conversation: a user, or somebody outside.
 #[Object]
 impl Participant {
     /// Names them among all nodes.
@@ -78,6 +79,7 @@ impl Participant {
 #[derive(Clone)]
 pub struct ReadMark(pub marks::Mark);
 
+/// How far a user has read a conversation.
 #[Object]
 impl ReadMark {
     /// Who reads.

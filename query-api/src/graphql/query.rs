@@ -29,6 +29,7 @@ pub enum Node {
 /// Reads. What is not yours to see is answered as if it did not exist.
 pub struct Query;
 
+/// Reads. What is not yours to see is answered as if it did not exist.
 #[Object]
 impl Query {
     /// The conversations you are or were in, or all with the scope `conversations:read:all`; latest activity first.

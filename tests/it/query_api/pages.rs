@@ -292,7 +292,10 @@ async fn no_page_scans_the_messages() {
             let path = format!("/v1/conversations/{}/messages/{id}", big.id);
             assert_eq!(world.rest(who, scopes, &path).await.0, 200);
         }
-        println!("{who}: 3 pages of everything in {:?}", started.elapsed());
+        println!(
+            "{who}: three times two pages and a message in {:?}",
+            started.elapsed()
+        );
     }
 
     // Connections tell the server what they did at the latest when they end.

@@ -34,6 +34,8 @@ impl Wire {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", postgres)).await else {
                     continue;
                 };
+                server.set_nodelay(true).unwrap();
+                client.set_nodelay(true).unwrap();
                 let (from_client, mut to_client) = client.into_split();
                 let (mut from_server, to_server) = server.into_split();
                 let counter = Arc::clone(&counter);
@@ -50,6 +52,11 @@ impl Wire {
             statements,
             _tasks: tasks,
         }
+    }
+
+    /// Statements so far.
+    pub fn seen(&self) -> usize {
+        self.statements.load(Ordering::SeqCst)
     }
 
     /// Statements since the last time.

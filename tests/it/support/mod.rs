@@ -1,6 +1,7 @@
 //! What several tests lean on.
 
 pub mod checker;
+pub mod deliveries;
 pub mod log;
 pub mod proxy;
 
