@@ -142,10 +142,12 @@ impl Keeper {
             tokio::select! {
                 _ = look.tick() => {
                     if bucket.is_none() {
-                        bucket = self.log.jetstream().get_key_value(streams::LEASES).await.ok();
+                        bucket = self.bucket().await;
                     }
-                    if let Some(bucket) = &bucket {
-                        self.tick(bucket, stop.is_cancelled()).await;
+                    if let Some(there) = &bucket
+                        && !self.tick(there, stop.is_cancelled()).await
+                    {
+                        bucket = None;
                     }
                 }
                 Some(partition) = returned.recv() => self.give_back(bucket.as_ref(), partition).await,
@@ -170,13 +172,28 @@ impl Keeper {
         }
     }
 
-    async fn tick(&mut self, bucket: &kv::Store, stopping: bool) {
+    /// The bucket, made anew if need be: a single broker that restarts has forgotten what was in memory, the bucket too.
+    async fn bucket(&self) -> Option<kv::Store> {
+        let js = self.log.jetstream();
+        if let Ok(bucket) = js.get_key_value(streams::LEASES).await {
+            return Some(bucket);
+        }
+        let made = js.create_stream(streams::leases(self.log.replicas())).await;
+        debug!(role = %self.role, ok = made.is_ok(), "made the bucket of leases anew");
+        js.get_key_value(streams::LEASES).await.ok()
+    }
+
+    /// `false` when the bucket does not answer, or is not there any more.
+    async fn tick(&mut self, bucket: &kv::Store, stopping: bool) -> bool {
         self.renew(bucket).await;
-        if stopping || !self.show_up(bucket).await {
-            return;
+        if stopping {
+            return true;
+        }
+        if !self.show_up(bucket).await {
+            return false;
         }
         let Some(seen) = self.look().await else {
-            return;
+            return true;
         };
         let share = share(self.log.partitions().get(), &seen.workers, &self.worker);
         let kept = self
@@ -189,6 +206,7 @@ impl Keeper {
         } else if self.held.len() < share {
             self.take_free(bucket, &seen, share - self.held.len()).await;
         }
+        true
     }
 
     /// Renews what is due. What was lost is asked back at once.

@@ -28,6 +28,7 @@ struct Inner {
     client: Client,
     js: jetstream::Context,
     partitions: PartitionCount,
+    replicas: usize,
     streams: Vec<stream::Stream<()>>,
     fullness: Fullness,
 }
@@ -39,7 +40,7 @@ pub enum Error {
     #[error("failed to open the log")]
     Open(#[source] streams::Error),
     /// The broker did not answer.
-    #[error("failed to look at stream {stream}; does it exist? `chat4all up` makes it")]
+    #[error("failed to look at stream {stream}; does it exist? `chat4all provision` makes it")]
     Look {
         /// The stream.
         stream: String,
@@ -91,12 +92,13 @@ impl Log {
             handles.push(handle.map_err(|source| Error::Look { stream, source })?);
         }
         let fullness = Fullness::new(fullness);
-        let partitions = layout.partitions;
+        let (partitions, replicas) = (layout.partitions, layout.replicas);
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
                 js,
                 partitions,
+                replicas,
                 streams: handles,
                 fullness,
             }),
@@ -106,6 +108,10 @@ impl Log {
     /// How many partitions there are.
     pub fn partitions(&self) -> PartitionCount {
         self.inner.partitions
+    }
+    /// How many copies there are of everything.
+    pub fn replicas(&self) -> usize {
+        self.inner.replicas
     }
     /// The partition an aggregate lives in.
     pub fn partition_of<I: AggregateId>(&self, id: &I) -> Partition {

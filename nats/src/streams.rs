@@ -46,7 +46,7 @@ pub fn name(partition: Partition) -> String {
 /// Everything there is to be, in the order it is made.
 pub fn definitions(layout: &Layout) -> Vec<Config> {
     let mut all: Vec<Config> = layout.partitions.all().map(|p| events(layout, p)).collect();
-    all.push(leases(layout));
+    all.push(leases(layout.replicas));
     all
 }
 
@@ -83,13 +83,13 @@ fn events(layout: &Layout, partition: Partition) -> Config {
 }
 
 /// A key-value bucket, spelled out as the stream it is: the client's helper cannot set everything.
-fn bucket(layout: &Layout, name: &str, description: &str) -> Config {
+fn bucket(replicas: usize, name: &str, description: &str) -> Config {
     Config {
         name: format!("KV_{name}"),
         description: Some(description.to_owned()),
         subjects: vec![format!("$KV.{name}.>")],
         retention: RetentionPolicy::Limits,
-        num_replicas: layout.replicas,
+        num_replicas: replicas,
         discard: DiscardPolicy::New,
         max_messages_per_subject: 1,
         duplicate_window: DEDUPE_WINDOW,
@@ -100,13 +100,14 @@ fn bucket(layout: &Layout, name: &str, description: &str) -> Config {
     }
 }
 
-fn leases(layout: &Layout) -> Config {
+/// The bucket of leases, as the stream it is.
+pub(crate) fn leases(replicas: usize) -> Config {
     let what = "Chat4All leases: who works on which partition; lost = seconds of pause";
     Config {
         storage: StorageType::Memory,
         max_age: LEASE_MAX_AGE,
         duplicate_window: LEASE_MAX_AGE,
-        ..bucket(layout, LEASES, what)
+        ..bucket(replicas, LEASES, what)
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::support::up::{Up, send};
 use crate::support::{log, seed};
@@ -65,9 +65,7 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
 
     let told: usize = accepted.values().map(Vec::len).sum();
     let on_log = on_the_log(&env).await;
-    let shown = timeout(Duration::from_secs(60), shown(&env, told))
-        .await
-        .expect("the read models catch up");
+    let shown = shown(&env, told).await;
     println!(
         "{told} accepted, {} on the log, {} shown",
         total(&on_log),
@@ -259,18 +257,18 @@ impl Api {
                 )
                 .bearer_auth(&self.token);
             let page: Value = request.send().await.unwrap().json().await.unwrap();
-            let items = page["items"]
-                .as_array()
-                .unwrap_or_else(|| panic!("no page: {page}"));
+            let messages = page["messages"].as_array();
+            let messages = messages.unwrap_or_else(|| panic!("no page: {page}"));
             all.extend(
-                items
+                messages
                     .iter()
-                    .map(|item| item["message_id"].as_str().unwrap().to_owned()),
+                    .map(|message| message["message_id"].as_str().unwrap().to_owned()),
             );
-            match page["next"].as_str() {
-                Some(next) => after = Some(next.to_owned()),
-                None => return all,
+            let info = &page["page_info"];
+            if info["has_next_page"] != true {
+                return all;
             }
+            after = info["end_cursor"].as_str().map(str::to_owned);
         }
     }
 }
@@ -322,6 +320,7 @@ fn is_the_first_message(messages: &[String]) -> bool {
 
 /// The rows, once there are as many as were accepted.
 async fn shown(env: &BTreeMap<String, String>, told: usize) -> Accepted {
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let mut connection = PgConnection::connect(&env["CHAT4ALL_POSTGRES__URL"])
             .await
@@ -343,6 +342,11 @@ async fn shown(env: &BTreeMap<String, String>, told: usize) -> Accepted {
         if total(&found) >= told {
             return found;
         }
+        assert!(
+            Instant::now() < deadline,
+            "{} of {told} are shown after a minute",
+            total(&found)
+        );
         sleep(Duration::from_millis(100)).await;
     }
 }

@@ -35,6 +35,28 @@ async fn while_the_broker_hangs_nothing_new_is_begun_and_afterwards_work_goes_on
 }
 
 #[tokio::test]
+async fn a_broker_that_restarts_has_forgotten_the_leases_and_they_are_taken_again() {
+    let mut node = one_node().await;
+    let a = Worker::start(&node.nats.url(), "a");
+    shares(&[&a], &[8], SOON).await;
+    let gained = a.gained();
+    // What is in memory is gone with the process, the bucket too.
+    node.nats.kill().await;
+    node.nats.restart().await.unwrap();
+    let begun = Instant::now();
+    while a.gained() < gained + 8 || a.may_start().len() < 8 {
+        assert!(
+            begun.elapsed() < SOON,
+            "{} of 8 taken again, {:?} may start",
+            a.gained() - gained,
+            a.may_start()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!("all taken again after {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_renewal_whose_answer_was_lost_is_not_a_lost_lease() {
     let node = one_node().await;
     let a = Worker::start(&node.nats.url(), "a");

@@ -72,10 +72,6 @@ impl Up {
             .collect()
     }
 
-    pub fn variable(&self, name: &str) -> String {
-        self.variables().remove(name).unwrap_or_default()
-    }
-
     /// The process of a role or server, by what it was started as.
     pub fn process(&self, name: &str) -> Option<u32> {
         children_of(self.pid())
