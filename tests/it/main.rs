@@ -5,6 +5,7 @@
 )]
 
 mod architecture;
+mod bridges;
 mod commit_under_fault;
 mod leases;
 mod log;
