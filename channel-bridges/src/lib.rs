@@ -1,1 +1,21 @@
-//! The outside world: one folder per channel.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+#![warn(clippy::wildcard_enum_match_arm)]
+
+mod bucket;
+pub mod channel;
+mod clock;
+pub mod config;
+mod gate;
+mod http;
+mod inbound;
+mod metrics;
+mod outbound;
+mod receipts;
+pub mod reference;
+mod run;
+pub mod whatsapp;
+
+pub use config::Config;
+pub use outbound::Error as RunError;
+pub use run::{Bridges, Error};

@@ -33,6 +33,10 @@ pub enum Command {
     Projector(RoleCommand),
     /// Answer GraphQL and REST reads from the read models.
     QueryApi(RoleCommand),
+    /// Deliver to the providers, and take in what they call back with.
+    Bridges(RoleCommand),
+    /// Play the providers: the WhatsApp Cloud API, with fault knobs and a page that looks like the customer's phone.
+    Simulator(chat4all_simulator::Args),
     /// Make on the broker and in the database what is missing.
     Provision(ProvisionCommand),
     /// Send one message and, with --watch, see what becomes of it.

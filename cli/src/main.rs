@@ -19,6 +19,8 @@ fn main() -> ExitCode {
         Command::CommandApi(command) => roles::main(Role::CommandApi, &command),
         Command::Projector(command) => roles::main(Role::Projector, &command),
         Command::QueryApi(command) => roles::main(Role::QueryApi, &command),
+        Command::Bridges(command) => roles::main(Role::Bridges, &command),
+        Command::Simulator(args) => tool::main("simulator", tool::simulator::run(args)),
         Command::Provision(command) => tool::main("provision", provision::run(&command)),
         Command::Send(command) => tool::main("send", send::run(&command)),
         Command::Log(command) => tool::main("log", log::run(&command)),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{
-    Compression, Config, DiscardPolicy, RetentionPolicy, StorageType,
+    Compression, Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
 };
 use async_nats::jetstream::{self, context::GetStreamErrorKind};
 use chat4all_domain::{Partition, PartitionCount};
@@ -23,6 +23,23 @@ pub const DEDUPE_WINDOW: Duration = Duration::from_secs(120);
 pub const LEASES: &str = "LEASES";
 /// A lease that is not renewed for this long is gone.
 pub const LEASE_MAX_AGE: Duration = Duration::from_secs(10);
+
+/// Webhook calls, as they came: `chat.in.<kind>`.
+pub const INBOUND: &str = "INBOUND";
+/// One webhook call at most: 4 MiB of body and room to spare.
+pub const MAX_INBOUND_BYTES: usize = 5 * 1024 * 1024;
+/// What came in and could not be understood, or placed: `chat.parked.<kind>.…`.
+pub const PARKED: &str = "PARKED";
+/// How long webhook calls and parked items are kept.
+pub const INBOUND_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Where providers' ids lead back to deliveries.
+pub const PROVIDER_REFS: &str = "PROVIDER_REFS";
+/// How long a provider may take to report on a message.
+pub const PROVIDER_REFS_MAX_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Where bridges remember from where on they must fold.
+pub const LANES: &str = "LANES";
+/// Where workers tell each other how an account is doing.
+pub const CHANNEL_STATE: &str = "CHANNEL_STATE";
 
 const PARTITIONS_KEY: &str = "chat4all.partitions";
 const HASH_KEY: &str = "chat4all.hash";
@@ -47,6 +64,8 @@ pub fn name(partition: Partition) -> String {
 pub fn definitions(layout: &Layout) -> Vec<Config> {
     let mut all: Vec<Config> = layout.partitions.all().map(|p| events(layout, p)).collect();
     all.push(leases(layout.replicas));
+    all.extend([inbound(layout), parked(layout)]);
+    all.extend([provider_refs(layout), lanes(layout), channel_state(layout)]);
     all
 }
 
@@ -109,6 +128,79 @@ pub(crate) fn leases(replicas: usize) -> Config {
         duplicate_window: LEASE_MAX_AGE,
         ..bucket(replicas, LEASES, what)
     }
+}
+
+/// Half as much as the log: a flood of webhooks must not take the disk that outcomes need.
+fn inbound(layout: &Layout) -> Config {
+    Config {
+        name: INBOUND.to_owned(),
+        description: Some(
+            "Chat4All webhook calls, as they came; lost = what came in is lost".into(),
+        ),
+        subjects: vec!["chat.in.*".to_owned()],
+        max_bytes: i64::try_from(layout.max_bytes / 2).unwrap_or(i64::MAX),
+        max_message_size: MAX_INBOUND_BYTES as i32,
+        deny_delete: true,
+        deny_purge: true,
+        ..side_stream(layout)
+    }
+}
+
+/// Items are deleted once they could be placed, so this one can be deleted from. What does not fit pushes out the oldest.
+fn parked(layout: &Layout) -> Config {
+    Config {
+        name: PARKED.to_owned(),
+        description: Some(
+            "Chat4All inbound items to look at: bad ones, and receipts of unknown messages".into(),
+        ),
+        subjects: vec!["chat.parked.>".to_owned()],
+        max_bytes: i64::try_from(layout.max_bytes / 8).unwrap_or(i64::MAX),
+        max_message_size: MAX_INBOUND_BYTES as i32,
+        discard: DiscardPolicy::Old,
+        ..side_stream(layout)
+    }
+}
+
+/// What the streams beside the log have in common.
+fn side_stream(layout: &Layout) -> Config {
+    Config {
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        num_replicas: layout.replicas,
+        discard: DiscardPolicy::New,
+        max_age: INBOUND_MAX_AGE,
+        duplicate_window: DEDUPE_WINDOW,
+        allow_direct: true,
+        compression: Some(Compression::S2),
+        ..Config::default()
+    }
+}
+
+fn provider_refs(layout: &Layout) -> Config {
+    let what = "Chat4All provider ids and their deliveries; lost = rebuilt from the log";
+    Config {
+        max_age: PROVIDER_REFS_MAX_AGE,
+        persist_mode: rebuildable(layout),
+        ..bucket(layout.replicas, PROVIDER_REFS, what)
+    }
+}
+
+fn lanes(layout: &Layout) -> Config {
+    let what = "Chat4All low-water marks of bridges; lost = a slower restart";
+    Config {
+        persist_mode: rebuildable(layout),
+        ..bucket(layout.replicas, LANES, what)
+    }
+}
+
+fn channel_state(layout: &Layout) -> Config {
+    let what = "Chat4All pauses of channel accounts; lost = learnt again";
+    bucket(layout.replicas, CHANNEL_STATE, what)
+}
+
+/// On one node, what the log can rebuild need not wait for the disk. A cluster does not offer that.
+fn rebuildable(layout: &Layout) -> Option<PersistenceMode> {
+    (layout.replicas == 1).then_some(PersistenceMode::Async)
 }
 
 /// One setting that is not what this installation would have made.

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use axum::Router;
+use chat4all_channel_bridges as channel_bridges;
 use chat4all_command_api as command_api;
 use chat4all_nats::Log;
 use chat4all_postgres as postgres;
@@ -44,6 +45,8 @@ pub enum Role {
     Projector,
     /// GraphQL and REST reads.
     QueryApi,
+    /// Deliveries out, receipts and messages in.
+    Bridges,
 }
 
 impl Role {
@@ -54,6 +57,7 @@ impl Role {
             Self::CommandApi => "command-api",
             Self::Projector => "projector",
             Self::QueryApi => "query-api",
+            Self::Bridges => "bridges",
         }
     }
     const fn takes_commands(self) -> bool {
@@ -61,6 +65,9 @@ impl Role {
     }
     const fn projects(self) -> bool {
         matches!(self, Self::All | Self::Projector)
+    }
+    const fn bridges(self) -> bool {
+        matches!(self, Self::All | Self::Bridges)
     }
     const fn answers_queries(self) -> bool {
         matches!(self, Self::All | Self::QueryApi)
@@ -127,7 +134,7 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
     let mut routes = Router::new().merge(metrics.routes()).merge(checks.routes());
     let mut documents: Vec<OpenApi> = Vec::new();
 
-    let log = match role.takes_commands() || role.projects() {
+    let log = match role.takes_commands() || role.projects() || role.bridges() {
         true => Some(open_log(&config, role.name()).await?),
         false => None,
     };
@@ -144,6 +151,9 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
         }
         if role.projects() {
             project(&config, log, &metrics, &shutdown)?;
+        }
+        if role.bridges() {
+            routes = routes.merge(bridge(&config, log, &metrics, &shutdown)?);
         }
     }
     if role.answers_queries() {
@@ -181,15 +191,31 @@ fn project(
         log: log.clone(),
         postgres: database(config, "projector")?,
         owned: owned::by_leases(log.clone(), "projector", &worker, shutdown),
-        batch: usize::try_from(config.projector.batch).context("projector.batch")?,
+        batch: config.projector.batch,
         poison: config.projector.poison,
         metrics: counted,
     };
     let stopping = shutdown.clone();
-    shutdown.spawn("projector", async move {
-        projector::Projector::run(folding, stopping).await
-    });
+    // On the heap: it holds every read model's batch.
+    shutdown.spawn(
+        "projector",
+        Box::pin(projector::Projector::run(folding, stopping)),
+    );
     Ok(())
+}
+
+fn bridge(
+    config: &Config,
+    log: &Log,
+    metrics: &Metrics,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Router> {
+    let worker = Uuid::now_v7().simple().to_string();
+    let settings = channel_bridges::Config::new(config, worker)?;
+    let bridges = channel_bridges::Bridges::new(log, &settings, metrics)?;
+    let (routes, stop) = (bridges.routes(), shutdown.soft().clone());
+    shutdown.spawn("bridges", Box::pin(bridges.run(stop)));
+    Ok(routes)
 }
 
 fn queries(config: &Config, checks: &Checks) -> anyhow::Result<(Router, OpenApi)> {

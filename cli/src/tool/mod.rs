@@ -6,6 +6,7 @@ pub mod lag;
 pub mod log;
 pub mod provision;
 pub mod send;
+pub mod simulator;
 pub mod token;
 
 use std::future::Future;

@@ -9,6 +9,8 @@ pub struct Addresses {
     pub commands: String,
     /// Queries are asked here; the same place unless every role has a process of its own.
     pub queries: String,
+    /// The simulated provider, and the customer's phone as a page.
+    pub simulator: String,
     /// The database: `postgres://chat4all@127.0.0.1:5432/chat4all`. May hold a password.
     pub postgres: String,
     /// Those of the two that `up` started, and will stop.

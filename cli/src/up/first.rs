@@ -1,65 +1,93 @@
 //! The first message: proof that everything works together, and something to look at.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use chat4all_domain::UserId;
 use serde_json::{Value, json};
 
 use super::{Addresses, say};
 
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The `sub` of who is written to: nobody signs in as this.
-const FRIEND: &str = "friend";
+/// The simulated customer.
+const PHONE: &str = "+4915112345678";
+/// What happens to a message, and where its time stands.
+const STEPS: [(&str, &str); 3] = [
+    ("sent", "sent_at"),
+    ("delivered", "delivered_at"),
+    ("read", "read_at"),
+];
+/// How long the first message may take until it is read.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Starts a conversation, posts a message and reads it back, saying how long each took. Returns the conversation's id.
+/// Sends a message to the simulated phone and watches it arrive, saying when. Returns the conversation's id.
 ///
 /// # Errors
-/// A step failed: the system does not do its main job.
+/// A step failed or did not come: the system does not do its main job.
 pub async fn message(addresses: &Addresses, token: &str) -> anyhow::Result<String> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(TIMEOUT)
         .build()?;
-    let post = |path: &str, body: Value| {
-        let request = client
-            .post(format!("{}{path}", addresses.commands))
-            .bearer_auth(token);
-        async move { answer(request.json(&body)).await }
-    };
-    let other = UserId::derive("chat4all", FRIEND);
-    let start = json!({
-        "kind": "group", "title": "First conversation", "participants": [{ "user_id": other.to_string() }],
-    });
-    let conversation = text(&post("/v1/conversations", start).await?, "conversation_id")?;
     let begun = Instant::now();
     let body = json!({
-        "conversation_id": conversation, "content": { "type": "text", "text": "Hello from Chat4All" },
+        "to": { "channel": "whatsapp", "address": PHONE },
+        "content": { "type": "text", "text": "Hello from Chat4All" },
     });
-    let accepted = post("/v1/messages", body).await?;
-    let accepted_ms = begun.elapsed().as_secs_f64() * 1e3;
-    let (message, position) = (text(&accepted, "message_id")?, text(&accepted, "position")?);
-    say(format_args!(
-        "accepted   {accepted_ms:.1} ms  message {message} at {position}, on disk"
-    ));
-
-    let query = "query($c: ID!, $m: ID!, $p: Position!) {\
-        message(conversationId: $c, messageId: $m, atLeast: $p) { messageId } }";
-    let body =
-        json!({ "query": query, "variables": { "c": conversation, "m": message, "p": position } });
     let request = client
-        .post(format!("{}/graphql", addresses.queries))
+        .post(format!("{}/v1/messages", addresses.commands))
         .bearer_auth(token);
-    let shown = answer(request.json(&body)).await?;
-    ensure!(
-        shown["data"]["message"]["messageId"] == message.as_str(),
-        "the message is not shown: {shown}"
+    let accepted = answer(request.json(&body)).await?;
+    let (conversation, message) = (
+        text(&accepted, "conversation_id")?,
+        text(&accepted, "message_id")?,
     );
-    let shown_ms = begun.elapsed().as_secs_f64() * 1e3;
-    say(format_args!("shown      {shown_ms:.1} ms  by GraphQL"));
-    Ok(conversation)
+    let position = text(&accepted, "position")?;
+    say_step(
+        "accepted",
+        begun,
+        &format!("message {message} at {position}, on disk"),
+    );
+
+    let url = format!(
+        "{}/v1/conversations/{conversation}/messages/{message}",
+        addresses.queries
+    );
+    let mut seen = BTreeSet::new();
+    while begun.elapsed() < ARRIVES_WITHIN {
+        let request = client
+            .get(&url)
+            .query(&[("at_least", &position)])
+            .bearer_auth(token);
+        let shown = answer(request).await?;
+        let delivery = &shown["deliveries"][0];
+        for (step, field) in STEPS {
+            if let Some(at) = delivery[field].as_str()
+                && seen.insert(step)
+            {
+                say_step(step, begun, at);
+            }
+        }
+        if seen.len() == STEPS.len() {
+            return Ok(conversation);
+        }
+        let failed = delivery["status"] == "FAILED";
+        ensure!(!failed, "the first message was not delivered: {delivery}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    bail!(
+        "the first message has not been read after {} s; see log/",
+        ARRIVES_WITHIN.as_secs()
+    )
+}
+
+fn say_step(step: &str, begun: Instant, detail: &str) {
+    let ms = begun.elapsed().as_secs_f64() * 1e3;
+    say(format_args!("{step:<10} {ms:>7.1} ms  {detail}"));
 }
 
 /// Where everything is, and three commands to paste.
@@ -73,6 +101,10 @@ pub fn what_to_try(addresses: &Addresses, env: &Path, conversation: &str) {
     say(format_args!(
         "queries    {}/graphql (in a browser: an explorer)",
         addresses.queries
+    ));
+    say(format_args!(
+        "phone      {} (in a browser: the customer's phone, with a box to answer)",
+        addresses.simulator
     ));
     say(format_args!("NATS       {}", addresses.nats));
     say(format_args!(
@@ -88,7 +120,7 @@ pub fn what_to_try(addresses: &Addresses, env: &Path, conversation: &str) {
         env.display()
     ));
     say(format_args!(
-        "  {program} send --conversation {conversation} 'hello again' --watch"
+        "  {program} send --to whatsapp:{PHONE} 'hello again' --watch"
     ));
     say(format_args!(
         "  {program} log --conversation {conversation}"
@@ -104,9 +136,6 @@ async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
         .await
         .with_context(|| format!("{status}, and no JSON"))?;
     ensure!(status.is_success(), "{status}: {body}");
-    if !body["errors"].is_null() {
-        bail!("GraphQL: {}", body["errors"]);
-    }
     Ok(body)
 }
 

@@ -10,7 +10,8 @@
 mod addresses;
 mod directory;
 mod first;
-mod role;
+mod part;
+mod phone;
 mod secrets;
 mod servers;
 mod settings;
@@ -28,8 +29,11 @@ pub use addresses::Addresses;
 use crate::roles::Role;
 use crate::tool;
 use directory::Directory;
-use role::RoleProcess;
+use part::{Part, PartProcess};
 use servers::{Server, Servers};
+
+/// The simulator's port is looked for from so far above the roles' on.
+const SIMULATOR_PORT_OFFSET: u16 = 20;
 
 /// Flags of `chat4all up`.
 #[derive(Debug, Args)]
@@ -126,24 +130,36 @@ struct System {
 async fn start(up: &Up, directory: &Directory) -> anyhow::Result<(System, Servers)> {
     let secrets = secrets::Secrets::of(directory)?;
     let mut servers = Servers::start(up, directory).await?;
-    let settings = settings::variables(&servers, &secrets);
+    phone::without_account(directory)?;
+    let port = up.http_port.saturating_add(SIMULATOR_PORT_OFFSET);
+    let simulator = PartProcess::start(Part::Simulator, port, directory, &[]).await?;
+    let simulator_url = simulator.url();
+    servers.own.insert(0, Server::Part(simulator));
+    let settings = settings::variables(&servers, &simulator_url, &secrets);
     let config = settings::config(&settings)?;
     tool::provision::tell(&tool::provision::provision(&config).await?)?;
+    // The first takes commands, the second answers queries, the last is called back by the provider.
     let roles: &[Role] = match up.split {
-        true => &[Role::CommandApi, Role::QueryApi, Role::Projector],
+        true => &[
+            Role::CommandApi,
+            Role::QueryApi,
+            Role::Projector,
+            Role::Bridges,
+        ],
         false => &[Role::All],
     };
     let mut urls = Vec::new();
     let mut port = up.http_port;
     for role in roles {
-        let started = RoleProcess::start(*role, port, directory, &settings).await?;
+        let started = PartProcess::start(Part::Role(*role), port, directory, &settings).await?;
         port = started.port() + 1;
         urls.push(started.url());
         // In front of the servers they use: they stop before them.
-        servers.own.insert(0, Server::Role(started));
+        servers.own.insert(0, Server::Part(started));
     }
-    // The first takes commands; the second, where there is one, answers queries.
-    let addresses = servers.addresses(urls[0].clone(), urls.get(1).unwrap_or(&urls[0]).clone());
+    phone::with_account(directory, &secrets, &simulator_url, &urls[urls.len() - 1]).await?;
+    let queries = urls.get(1).unwrap_or(&urls[0]).clone();
+    let addresses = servers.addresses(urls[0].clone(), queries, simulator_url);
     let token = settings::token(&config, &secrets);
     directory.write_env(&for_a_shell(&settings, &addresses, &token))?;
     let env = up.dir.join("env");
@@ -166,6 +182,7 @@ fn for_a_shell(
     let more = [
         ("CHAT4ALL_URL", addresses.commands.clone()),
         ("CHAT4ALL_QUERY_URL", addresses.queries.clone()),
+        ("CHAT4ALL_SIMULATOR_URL", addresses.simulator.clone()),
         ("CHAT4ALL_TOKEN", token.to_owned()),
         // So that `up` in a shell that sourced this starts its own servers again.
         ("CHAT4ALL_UP_STARTED", addresses.started.join(" ")),
@@ -176,11 +193,11 @@ fn for_a_shell(
 
 /// The first message, and then whatever runs until the end.
 async fn work(up: &Up, system: &System) -> anyhow::Result<()> {
-    let conversation = first::message(&system.addresses, &system.token).await?;
+    let first = first::message(&system.addresses, &system.token).await?;
     if up.exit {
         return Ok(());
     }
-    first::what_to_try(&system.addresses, &system.env, &conversation);
+    first::what_to_try(&system.addresses, &system.env, &first);
     say(format_args!("running; Ctrl-C stops everything"));
     std::future::pending().await
 }

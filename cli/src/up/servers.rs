@@ -3,7 +3,7 @@
 use std::process::ExitStatus;
 
 use super::directory::Directory;
-use super::role::RoleProcess;
+use super::part::PartProcess;
 use super::{Addresses, Up, say};
 use crate::embedded::{Nats, NatsOptions, Port, Postgres, PostgresOptions, StartError, StopError};
 
@@ -28,7 +28,7 @@ pub enum Server {
     /// The read models.
     Postgres(Postgres),
     /// A part of Chat4All.
-    Role(RoleProcess),
+    Part(PartProcess),
 }
 
 impl Servers {
@@ -78,11 +78,12 @@ impl Servers {
     }
 
     /// Where they are, and where the roles will be.
-    pub fn addresses(&self, commands: String, queries: String) -> Addresses {
+    pub fn addresses(&self, commands: String, queries: String, simulator: String) -> Addresses {
         Addresses {
             nats: self.nats_url.clone(),
             commands,
             queries,
+            simulator,
             postgres: self.postgres_url.clone(),
             started: self.own.iter().filter_map(Server::url).collect(),
         }
@@ -100,7 +101,7 @@ impl Server {
         match self {
             Self::Nats(_) => "nats-server",
             Self::Postgres(_) => "postgres",
-            Self::Role(role) => role.name(),
+            Self::Part(part) => part.name(),
         }
     }
 
@@ -109,7 +110,7 @@ impl Server {
         match self {
             Self::Nats(nats) => Some(nats.url()),
             Self::Postgres(postgres) => Some(postgres.url()),
-            Self::Role(_) => None,
+            Self::Part(_) => None,
         }
     }
 
@@ -118,7 +119,7 @@ impl Server {
         match self {
             Self::Nats(nats) => nats.exited().await,
             Self::Postgres(postgres) => postgres.exited().await,
-            Self::Role(role) => role.exited().await,
+            Self::Part(part) => part.exited().await,
         }
     }
 
@@ -127,7 +128,7 @@ impl Server {
         match self {
             Self::Nats(nats) => nats.restart().await,
             Self::Postgres(postgres) => postgres.restart().await,
-            Self::Role(role) => role.restart().await,
+            Self::Part(part) => part.restart().await,
         }
     }
 
@@ -136,7 +137,7 @@ impl Server {
         let stopped = match self {
             Self::Nats(nats) => nats.stop().await,
             Self::Postgres(postgres) => postgres.stop().await,
-            Self::Role(role) => role.stop().await,
+            Self::Part(part) => part.stop().await,
         };
         say(format_args!("{} stopped", self.name()));
         stopped

@@ -213,8 +213,9 @@ struct Why<'a> {
     provider_text: &'a Option<Words>,
 }
 
-/// Only the last attempt can fail a delivery: a late failure of an earlier one says nothing about the one that is under
-/// way. Neither does one that comes after an arrival.
+/// Only the attempt that counts can fail a delivery: once one is known to have got through that one, otherwise the last. A
+/// late failure of an earlier attempt says nothing about the one that is under way; a failure of a needless repetition
+/// says nothing about the attempt that got through. Nothing fails after an arrival.
 fn failed(
     entry: &Entry,
     (n, op): (u16, Operation),
@@ -222,7 +223,7 @@ fn failed(
     why: Why<'_>,
     at: Timestamp,
 ) -> Vec<Event> {
-    if attempt != entry.attempts || entry.status() >= Status::Failed {
+    if attempt != entry.counts() || entry.status() >= Status::Failed {
         return vec![];
     }
     let Why {

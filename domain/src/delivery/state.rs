@@ -29,6 +29,9 @@ pub struct Entry {
     pub deferred_until: Option<Timestamp>,
     /// When the provider took it.
     pub sent_at: Option<Timestamp>,
+    /// The attempt that made it SENT, the first known to: only its failure is the delivery's.
+    #[serde(default)]
+    pub sent_by: Option<u32>,
     /// When it arrived.
     pub delivered_at: Option<Timestamp>,
     /// When it was seen.
@@ -129,6 +132,7 @@ impl Delivery {
                 // An earlier generation's attempt brings its ids, but is no news about this one.
                 if facts.attempt >= entry.first_attempt {
                     entry.sent_at.get_or_insert(facts.occurred_at);
+                    entry.sent_by.get_or_insert(facts.attempt);
                     entry.settle();
                 }
             }
@@ -166,6 +170,10 @@ impl Delivery {
 }
 
 impl Entry {
+    /// The attempt whose failure is the delivery's: the one that got through as far as we know, else the last one made.
+    pub(super) fn counts(&self) -> u32 {
+        self.sent_by.unwrap_or(self.attempts)
+    }
     /// An outcome is known: nothing is in flight, nothing waits.
     fn settle(&mut self) {
         self.in_flight = None;

@@ -123,6 +123,7 @@ mod sending {
             Entry {
                 attempts: 1,
                 sent_at: Some(at(2)),
+                sent_by: Some(1),
                 referenced: vec![1],
                 ..Entry::default()
             }
@@ -355,6 +356,40 @@ mod failing {
             .then_nothing()
             .when(receipt(1, will_not_arrive(), 3))
             .then_nothing();
+    }
+
+    #[test]
+    fn a_failed_repetition_does_not_fail_what_an_earlier_attempt_got_through() {
+        for says_no in [fail(0, 2, 4), receipt(2, will_not_arrive(), 4)] {
+            let then = given([attempted(1, 1), attempted(2, 2), sent_by_receipt(1, 3)])
+                .when(says_no)
+                .then_nothing();
+            assert_eq!(status(&then), Status::Sent);
+        }
+    }
+
+    #[test]
+    fn the_attempt_that_got_through_can_fail_whatever_was_tried_after_it() {
+        let later = [attempted(2, 2), deferred(2, 60)];
+        let mut history = vec![attempted(1, 1)];
+        history.extend(later);
+        history.push(sent_by_receipt(1, 3));
+        given(history)
+            .when(receipt(1, will_not_arrive(), 5))
+            .then([failed(1, 5)]);
+    }
+
+    #[test]
+    fn which_attempt_got_through_is_forgotten_with_its_generation() {
+        given([
+            attempted(1, 1),
+            sent(1, 2),
+            failed(1, 3),
+            redriven(1, 4),
+            attempted(2, 5),
+        ])
+        .when(fail(1, 2, 6))
+        .then([failed(2, 6)]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! A role as a child process.
+//! A part of Chat4All as a child process: a role, or the simulator.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -15,13 +16,34 @@ use crate::roles::Role;
 
 /// How long a role may take until it is ready.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+/// The simulator's accounts, in the directory.
+pub const SIMULATOR_FILE: &str = "simulator.json";
 /// How long it gets to stop: its own grace and a little.
 const STOP_GRACE: Duration = Duration::from_secs(25);
 
-/// A role that runs as `chat4all <role>`, or is about to. Dropping it kills the process.
+/// What a child process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// One of ours.
+    Role(Role),
+    /// The other side.
+    Simulator,
+}
+
+impl Part {
+    /// Its subcommand.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Role(role) => role.name(),
+            Self::Simulator => "simulator",
+        }
+    }
+}
+
+/// A part that runs as `chat4all <part>`, or is about to. Dropping it kills the process.
 #[derive(Debug)]
-pub struct RoleProcess {
-    role: Role,
+pub struct PartProcess {
+    part: Part,
     port: u16,
     log: PathBuf,
     directory: PathBuf,
@@ -29,13 +51,13 @@ pub struct RoleProcess {
     process: Option<Process>,
 }
 
-impl RoleProcess {
+impl PartProcess {
     /// Starts it on the first port from `port` on that nobody has, and waits until it is ready.
     ///
     /// # Errors
     /// It ended, or was not ready in time; the end of its log is in the error.
     pub async fn start(
-        role: Role,
+        part: Part,
         port: u16,
         directory: &Directory,
         settings: &[(String, String)],
@@ -48,9 +70,9 @@ impl RoleProcess {
                 format!("127.0.0.1:{port}"),
             ));
             let mut started = Self {
-                role,
+                part,
                 port,
-                log: directory.join(&format!("log/{}.log", role.name())),
+                log: directory.join(&format!("log/{}.log", part.name())),
                 directory: directory.join(""),
                 environment,
                 process: None,
@@ -74,9 +96,9 @@ impl RoleProcess {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The role's name.
+    /// The part's name.
     pub fn name(&self) -> &'static str {
-        self.role.name()
+        self.part.name()
     }
 
     /// Ends when the process has ended, however that came. At once if it does not run.
@@ -93,7 +115,7 @@ impl RoleProcess {
     /// Starts it again where it was.
     ///
     /// # Errors
-    /// As [`RoleProcess::start`].
+    /// As [`PartProcess::start`].
     pub async fn restart(&mut self) -> Result<(), StartError> {
         // One that had to be killed starts again all the same.
         let _ = self.stop().await;
@@ -111,13 +133,23 @@ impl RoleProcess {
         }
     }
 
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments = vec![self.name().into()];
+        if self.part == Part::Simulator {
+            let listen = format!("127.0.0.1:{}", self.port);
+            arguments.extend(["--listen".into(), listen.into(), "--config".into()]);
+            arguments.push(self.directory.join(SIMULATOR_FILE).into());
+        }
+        arguments
+    }
+
     async fn launch(&mut self) -> Result<(), StartError> {
         let output = open_log(&self.log)?;
         let written = output.metadata().map_or(0, |file| file.len());
         let process = Process::spawn(Launch {
             name: self.name().to_owned(),
             program: chat4all_program()?,
-            arguments: vec![self.name().into()],
+            arguments: self.arguments(),
             environment: self.environment.clone(),
             directory: self.directory.clone(),
             run_as: None,
@@ -126,7 +158,7 @@ impl RoleProcess {
             output,
         })
         .await?;
-        let url = self.url();
+        let (url, part) = (self.url(), self.part);
         let process = self.process.insert(process);
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -136,20 +168,20 @@ impl RoleProcess {
         let deadline = Instant::now() + START_PATIENCE;
         loop {
             if let Some(status) = process.status() {
-                let (program, log) = (self.role.name().to_owned(), log_tail(&self.log, written));
+                let (program, log) = (self.part.name().to_owned(), log_tail(&self.log, written));
                 return Err(StartError::Ended {
                     program,
                     status,
                     log,
                 });
             }
-            let last_seen = match is_ready(&client, &url, process.pid()).await {
+            let last_seen = match is_ready(&client, part, &url, process).await {
                 Ok(()) => return Ok(()),
                 Err(seen) => seen,
             };
             if Instant::now() > deadline {
                 return Err(StartError::NotReady {
-                    program: self.role.name().to_owned(),
+                    program: self.part.name().to_owned(),
                     after: START_PATIENCE,
                     last_seen,
                     log: log_tail(&self.log, written),
@@ -160,20 +192,38 @@ impl RoleProcess {
     }
 }
 
-/// Whether the process `pid` answers there, and is ready. Somebody else's answer is none.
-async fn is_ready(client: &reqwest::Client, url: &str, pid: u32) -> Result<(), String> {
+/// Whether `process` answers there, and is ready. Somebody else's answer is none.
+async fn is_ready(
+    client: &reqwest::Client,
+    part: Part,
+    url: &str,
+    process: &Process,
+) -> Result<(), String> {
     let ask = async |path: &str| {
         let answer = client.get(format!("{url}{path}")).send().await;
         let answer = answer.map_err(|error| error.to_string())?;
         let ok = answer.status().is_success();
         Ok::<_, String>((ok, answer.text().await.map_err(|error| error.to_string())?))
     };
-    let (_, alive) = ask("/livez").await?;
-    let alive: serde_json::Value = serde_json::from_str(&alive).unwrap_or_default();
-    if alive["pid"] != pid {
-        return Err("another process answers there".to_owned());
-    }
-    match ask("/readyz").await? {
+    let path = match part {
+        Part::Role(_) => {
+            let (_, alive) = ask("/livez").await?;
+            let alive: serde_json::Value = serde_json::from_str(&alive).unwrap_or_default();
+            if alive["pid"] != process.pid() {
+                return Err("another process answers there".to_owned());
+            }
+            "/readyz"
+        }
+        // It plays somebody else, so it does not say who it is: one that found the port taken is gone in a moment.
+        Part::Simulator => {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if process.status().is_some() {
+                return Err("it has ended".to_owned());
+            }
+            "/_sim/stats"
+        }
+    };
+    match ask(path).await? {
         (true, _) => Ok(()),
         (false, why) => Err(why),
     }

@@ -1,0 +1,148 @@
+//! What a bridge worker needs to know, taken from the whole configuration.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chat4all_domain::channel::ParseAccountIdError;
+use chat4all_domain::secret::ParseIdSecretError;
+use chat4all_domain::{AccountId, ChannelKind, IdSecret};
+use chat4all_service as service;
+use secrecy::ExposeSecret;
+
+use crate::whatsapp;
+
+/// How often a held account is tried with one message, all workers together.
+pub const PROBE_EVERY: Duration = Duration::from_secs(60);
+
+/// What a bridge worker needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This worker among others, `bridges/7f3a`: unique while it lives.
+    pub worker: String,
+    /// The secret behind derived ids.
+    pub ids: IdSecret,
+    /// Our accounts at providers.
+    pub accounts: BTreeMap<AccountId, Account>,
+    /// How calls, waits and retries go.
+    pub pace: Pace,
+    /// The largest body of a webhook call, in bytes.
+    pub webhook_body_limit_bytes: usize,
+}
+
+/// How long things take, and what follows when they don't come.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// How long a provider may take to answer one call.
+    pub provider_timeout: Duration,
+    /// How long to wait for a receipt that tells whether an interrupted send went out, where receipts echo our id.
+    pub unsure_wait: Duration,
+    /// What follows when none comes.
+    pub unsure: Unsure,
+    /// The waits between tries after a passing failure; the last one repeats. Not empty.
+    pub transient: Vec<Duration>,
+    /// How often a held account is tried with one message.
+    pub probe_every: Duration,
+    /// How long a message that came in is worth handing to the others of a group.
+    pub valid_for: Duration,
+}
+
+/// What to do about a send whose outcome stays unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsure {
+    /// Send again: at-least-once. The recipient may get it twice.
+    Resend,
+    /// Give up: at-most-once. It shows as FAILED, and a redrive sends it again.
+    Fail,
+}
+
+/// One account at a provider.
+#[derive(Clone, Debug)]
+pub enum Account {
+    /// A phone number at the WhatsApp Cloud API.
+    WhatsApp(whatsapp::Account),
+}
+
+impl Account {
+    /// The channel's kind.
+    pub const fn kind(&self) -> ChannelKind {
+        match self {
+            Self::WhatsApp(_) => ChannelKind::WhatsApp,
+        }
+    }
+    /// Sends in flight at the same time, at most, all workers together.
+    pub const fn concurrency(&self) -> usize {
+        match self {
+            Self::WhatsApp(account) => account.concurrency,
+        }
+    }
+    /// Sends per second, at most, all workers together.
+    pub const fn rate_per_s(&self) -> u64 {
+        match self {
+            Self::WhatsApp(account) => account.rate_per_s,
+        }
+    }
+    /// Whether receipts bring back the reference we send along.
+    pub const fn echoes(&self) -> bool {
+        match self {
+            Self::WhatsApp(account) => account.echoes,
+        }
+    }
+}
+
+/// The configuration cannot be used. The whole configuration is checked when it is loaded, so this is a fault of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not an account id.
+    #[error("the id of a channel account cannot be used")]
+    Account(#[source] ParseAccountIdError),
+    /// Not an id secret.
+    #[error("the id secret cannot be used")]
+    Secret(#[source] ParseIdSecretError),
+}
+
+impl Config {
+    /// What `config` says, for the worker of that name.
+    ///
+    /// # Errors
+    /// [`Error`], only for a configuration that was not checked.
+    pub fn new(config: &service::Config, worker: String) -> Result<Self, Error> {
+        let accounts = config.channels.iter().map(|(id, channel)| {
+            let id = id.parse().map_err(Error::Account)?;
+            let account = match channel {
+                service::config::Channel::WhatsApp(settings) => {
+                    Account::WhatsApp(whatsapp::Account::new(settings))
+                }
+            };
+            Ok((id, account))
+        });
+        let bridges = &config.bridges;
+        let secret = config.ids.secret.expose_secret();
+        Ok(Self {
+            worker,
+            ids: IdSecret::from_hex(secret).map_err(Error::Secret)?,
+            accounts: accounts.collect::<Result<_, _>>()?,
+            pace: Pace {
+                provider_timeout: bridges.provider_timeout_ms.duration(),
+                unsure_wait: bridges.unsure_wait_ms.duration(),
+                unsure: Unsure::Resend,
+                transient: bridges
+                    .transient_schedule_ms
+                    .iter()
+                    .map(|wait| wait.duration())
+                    .collect(),
+                probe_every: PROBE_EVERY,
+                valid_for: bridges.valid_for_s.duration(),
+            },
+            webhook_body_limit_bytes: bridges.webhook_body_limit_bytes,
+        })
+    }
+
+    /// The kinds of channels that this installation has accounts on.
+    pub fn kinds(&self) -> impl Iterator<Item = ChannelKind> {
+        ChannelKind::ALL.into_iter().filter(|kind| {
+            self.accounts
+                .values()
+                .any(|account| account.kind() == *kind)
+        })
+    }
+}

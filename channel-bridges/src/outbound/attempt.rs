@@ -1,0 +1,430 @@
+//! One attempt: gate, fence, call, outcome.
+//!
+//! `DeliveryAttempted` is on disk before the call, with the expected revision: of two owners only one gets to call. Every
+//! outcome that is known is on disk before the lane goes on; an attempt whose outcome is unknown stays without one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chat4all_domain::delivery::{Command, Event, FailureClass, Reason, SentPersonal};
+use chat4all_domain::message::Content;
+use chat4all_domain::{AccountId, Delivery, Timestamp, delivery};
+use chat4all_nats::execute;
+use chat4all_nats::lease::Lease;
+use chat4all_service::Chain;
+use chat4all_service::telemetry::trace::{current_traceparent, follow};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, error, info, info_span, warn};
+
+use crate::channel::{Outbound, Refusal, SendError, class_name};
+use crate::clock;
+use crate::config::Unsure;
+use crate::outbound::lanes::{Head, SEND};
+use crate::outbound::verdict::{Verdict, judge};
+use crate::outbound::{Line, Worker, text};
+use crate::receipts::{self, DEADLINE};
+use crate::reference::Reference;
+
+/// After trouble with the log or the lease, look again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How the work on a head ended.
+pub enum Ended {
+    /// The log says how it stands now.
+    Known(Box<State>),
+    /// The call was made, and nobody knows what came of it.
+    Unsure(Box<State>),
+    /// Nothing was done: look again after that.
+    NotStarted(Duration),
+}
+
+/// How deliveries stand, by an answer of the log.
+pub struct State {
+    pub delivery: Delivery,
+    pub revision: u64,
+    /// What this answer's command made.
+    pub events: Vec<Event>,
+}
+
+/// What every attempt in a partition needs.
+pub struct Desk {
+    pub worker: Arc<Worker>,
+    pub lease: Lease,
+    /// This tenure's name in `DeliveryAttempted`.
+    pub owner: String,
+    remembered: Mutex<HashSet<Attempt>>,
+}
+
+/// Names one attempt.
+pub type Attempt = (delivery::Id, u16, u32);
+
+impl Desk {
+    /// A tenure begins.
+    pub fn new(worker: Arc<Worker>, lease: Lease) -> Self {
+        // One tenure's attempts are told from another's: only of its own can it know not to have called.
+        let owner = format!(
+            "{}/{}/{:08x}",
+            worker.name,
+            lease.partition(),
+            fastrand::u32(..)
+        );
+        Self {
+            worker,
+            lease,
+            owner,
+            remembered: Mutex::default(),
+        }
+    }
+
+    /// Attempts whose references were stored before their `DeliverySent`: when the fold meets that, there is nothing to do.
+    pub fn remembered(&self) -> MutexGuard<'_, HashSet<Attempt>> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the log answered to a command.
+enum Answer {
+    Done(Box<State>),
+    /// Refused: this is how it stands.
+    Refused(Box<State>),
+}
+
+/// Works on a lane's head until its outcome is on disk.
+pub async fn work(desk: Arc<Desk>, head: Head, account: AccountId) -> Ended {
+    let Some(line) = desk.worker.lines.get(&account) else {
+        return without_account(&desk, &head).await;
+    };
+    let stop = desk.lease.asked_back_token();
+    let Some(_pass) = line.gate.enter(&stop).await else {
+        return Ended::NotStarted(AGAIN);
+    };
+    if head.expires <= clock::now() {
+        return give_up(
+            &desk,
+            &head,
+            FailureClass::Permanent,
+            Reason::MessageExpired,
+        )
+        .await;
+    }
+    if head.unsure && desk.worker.pace.unsure == Unsure::Fail {
+        return give_up(&desk, &head, FailureClass::Unsure, Reason::Unknown).await;
+    }
+    let message = match text::at(&desk.worker.log, desk.lease.partition(), head.accepted_at).await {
+        Ok(message) => message,
+        Err(error) => {
+            warn!(message.id = %head.id.message, error = %Chain(&error), "message `{}` cannot be read now", head.id.message);
+            return Ended::NotStarted(AGAIN);
+        }
+    };
+    let span = info_span!("deliver", message.id = %head.id.message, n = head.n, attempt = head.attempt, account = %account);
+    let span = follow(span, message.traceparent.as_deref());
+    attempt(&desk, &head, &account, line, &message, &stop)
+        .instrument(span)
+        .await
+}
+
+async fn attempt(
+    desk: &Desk,
+    head: &Head,
+    account: &AccountId,
+    line: &Line,
+    message: &text::Message,
+    stop: &CancellationToken,
+) -> Ended {
+    let traceparent = current_traceparent().or_else(|| message.traceparent.clone());
+    let traceparent = traceparent.as_deref();
+    let address = message.personal.addresses.get(usize::from(head.n));
+    let (Content::Text { text }, Some(to)) = (&message.personal.content, address) else {
+        return give_up(desk, head, FailureClass::Permanent, Reason::MessageInvalid).await;
+    };
+    if stop.is_cancelled() || !desk.lease.may_start() {
+        return Ended::NotStarted(AGAIN);
+    }
+    match fence(desk, head, traceparent).await {
+        Ok(Answer::Done(_)) => {}
+        Ok(Answer::Refused(state)) => return Ended::Known(state),
+        Err(wait) => return Ended::NotStarted(wait),
+    }
+    line.metrics.attempt();
+    let started = Instant::now();
+    let outbound = Outbound {
+        to,
+        text,
+        reference: reference(head),
+        traceparent,
+    };
+    let sent = line.channel.send(&outbound).await;
+    let took = started.elapsed();
+    match sent {
+        Ok(accepted) => {
+            line.metrics.outcome("SENT", took);
+            line.gate.passed().await;
+            taken(desk, head, account, line, accepted.parts, traceparent).await
+        }
+        Err(SendError::Refused(refusal)) => {
+            line.metrics.outcome(refusal.class_name(), took);
+            refused(desk, head, account, line, refusal, traceparent).await
+        }
+        Err(SendError::Unsure(why)) => {
+            line.metrics.outcome("UNSURE", took);
+            warn!(message.id = %head.id.message, n = head.n, attempt = head.attempt, why, "what came of sending message `{}` is not known: {why}", head.id.message);
+            match look(desk, head).await {
+                Some(state) => Ended::Unsure(state),
+                None => Ended::NotStarted(AGAIN),
+            }
+        }
+    }
+}
+
+fn reference(head: &Head) -> Reference {
+    Reference {
+        conversation: head.id.conversation,
+        message: head.id.message,
+        n: head.n,
+        attempt: head.attempt,
+    }
+}
+
+/// Puts `DeliveryAttempted` on the log. Only after `Done` may the provider be called.
+async fn fence(desk: &Desk, head: &Head, traceparent: Option<&str>) -> Result<Answer, Duration> {
+    let command = Command::Attempt {
+        n: head.n,
+        op: SEND,
+        attempt: head.attempt,
+        owner: desk.owner.clone(),
+        at: clock::now(),
+    };
+    match execute(desk, head, command, traceparent).await {
+        Ok(answer) => Ok(answer),
+        // It may be on the log, or come to be. The call was not made, so nothing is lost: when it is there, it is ours and we
+        // go on; when it is not, the next look begins anew.
+        Err(execute::Error::Unknown) => match look(desk, head).await {
+            Some(state) if is_ours(&state.delivery, desk, head) => Ok(Answer::Done(state)),
+            Some(_) | None => Err(AGAIN),
+        },
+        Err(error) => {
+            log_trouble(head, &error);
+            Err(AGAIN)
+        }
+    }
+}
+
+fn is_ours(delivery: &Delivery, desk: &Desk, head: &Head) -> bool {
+    let in_flight = delivery.entry(head.n, SEND).in_flight;
+    in_flight.is_some_and(|(attempt, owner)| attempt == head.attempt && owner == desk.owner)
+}
+
+/// The provider took it: first the reference, then the event, then the receipts that were faster.
+async fn taken(
+    desk: &Desk,
+    head: &Head,
+    account: &AccountId,
+    line: &Line,
+    parts: Vec<String>,
+    traceparent: Option<&str>,
+) -> Ended {
+    let at = clock::now();
+    let receipts = &desk.worker.receipts;
+    for part in &parts {
+        insist(head, || {
+            receipts.remember((head.id.kind, account), part, reference(head))
+        })
+        .await;
+    }
+    let command = Command::RecordSent {
+        n: head.n,
+        op: SEND,
+        attempt: head.attempt,
+        parts: SentPersonal {
+            parts: parts.clone(),
+        },
+        at,
+    };
+    let this = (head.id, head.n, head.attempt);
+    desk.remembered().insert(this);
+    let state = record(desk, head, command, traceparent).await;
+    let told = |event: &Event| matches!(event, Event::Sent { .. });
+    if !state.events.iter().any(told) {
+        // A receipt was faster and brought the id: the fold will not meet an event of ours.
+        desk.remembered().remove(&this);
+    }
+    info!(message.id = %head.id.message, n = head.n, attempt = head.attempt, "the provider took message `{}`", head.id.message);
+    for part in &parts {
+        insist(head, || {
+            receipts.collect((head.id.kind, account, &line.settings), part)
+        })
+        .await;
+    }
+    Ended::Known(state)
+}
+
+/// The provider's no: the class says what follows.
+async fn refused(
+    desk: &Desk,
+    head: &Head,
+    account: &AccountId,
+    line: &Line,
+    refusal: Refusal,
+    traceparent: Option<&str>,
+) -> Ended {
+    let now = clock::now();
+    let transient = &desk.worker.pace.transient;
+    let verdict = judge(
+        &refusal,
+        head.streak,
+        (now, head.expires),
+        transient,
+        fastrand::f64(),
+    );
+    info!(
+        message.id = %head.id.message, n = head.n, attempt = head.attempt, account = %account,
+        class = refusal.class_name(), code = refusal.code.as_deref(), ?verdict,
+        "the provider did not take message `{}`", head.id.message
+    );
+    let until = match verdict {
+        Verdict::Wait(until) => until,
+        Verdict::PauseAccount => line.gate.pause(refusal.retry_after).await,
+        Verdict::HoldAccount => {
+            line.gate.hold(refusal.reason, refusal.code.clone()).await;
+            now
+        }
+        Verdict::Fail => {
+            let command = fail(head, &refusal, now);
+            return Ended::Known(record(desk, head, command, traceparent).await);
+        }
+    };
+    // An attempt without an outcome on the log would be an unsure one after a restart, so also a short wait is told.
+    let command = Command::Defer {
+        n: head.n,
+        op: SEND,
+        generation: head.generation,
+        attempt: head.attempt,
+        until,
+        class: refusal.class,
+        reason: refusal.reason,
+    };
+    Ended::Known(record(desk, head, command, traceparent).await)
+}
+
+fn fail(head: &Head, refusal: &Refusal, at: Timestamp) -> Command {
+    Command::Fail {
+        n: head.n,
+        op: SEND,
+        generation: head.generation,
+        attempt: head.attempt,
+        class: refusal.class,
+        reason: refusal.reason,
+        provider_code: refusal.code.clone(),
+        provider_text: refusal.text.clone(),
+        at,
+    }
+}
+
+/// It is not even tried.
+async fn give_up(desk: &Desk, head: &Head, class: FailureClass, reason: Reason) -> Ended {
+    warn!(message.id = %head.id.message, n = head.n, class = class_name(class), ?reason, "message `{}` is given up", head.id.message);
+    let command = Command::Fail {
+        n: head.n,
+        op: SEND,
+        generation: head.generation,
+        // The last attempt made, not the next one.
+        attempt: head.attempt.saturating_sub(1),
+        class,
+        reason,
+        provider_code: None,
+        provider_text: None,
+        at: clock::now(),
+    };
+    Ended::Known(record(desk, head, command, None).await)
+}
+
+/// The account is not in this configuration (any more). Its operator may bring it back until the message expires.
+async fn without_account(desk: &Desk, head: &Head) -> Ended {
+    if head.expires <= clock::now() {
+        let reason = Reason::ChannelConfigurationMissing;
+        return give_up(desk, head, FailureClass::Operator, reason).await;
+    }
+    error!(message.id = %head.id.message, "message `{}` goes out through an account that is not configured: it waits", head.id.message);
+    Ended::NotStarted(Duration::from_secs(60))
+}
+
+/// Brings an outcome onto the log, however long that takes: the lane waits for it.
+async fn record(
+    desk: &Desk,
+    head: &Head,
+    command: Command,
+    traceparent: Option<&str>,
+) -> Box<State> {
+    loop {
+        match execute(desk, head, command.clone(), traceparent).await {
+            Ok(Answer::Done(state) | Answer::Refused(state)) => return state,
+            // Repeating is safe: what is on the log already is no news.
+            Err(error) => log_trouble(head, &error),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn log_trouble(head: &Head, error: &(dyn std::error::Error + 'static)) {
+    warn!(message.id = %head.id.message, error = %Chain(error), "the log does not take how it went with message `{}`", head.id.message);
+}
+
+async fn execute(
+    desk: &Desk,
+    head: &Head,
+    command: Command,
+    traceparent: Option<&str>,
+) -> Result<Answer, execute::Error<chat4all_domain::delivery::Rejection>> {
+    let deliveries = &desk.worker.deliveries;
+    let context = receipts::context(traceparent);
+    match deliveries.execute(&head.id, command, context).await {
+        Ok(done) => Ok(Answer::Done(Box::new(State {
+            delivery: done.state,
+            revision: done.revision.get(),
+            events: done.events,
+        }))),
+        Err(execute::Error::Rejected(rejection)) => {
+            debug!(message.id = %head.id.message, %rejection, "somebody else was faster");
+            let state = look(desk, head).await;
+            state
+                .map(Answer::Refused)
+                .ok_or(execute::Error::Unavailable)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How it stands now, by the leader.
+async fn look(desk: &Desk, head: &Head) -> Option<Box<State>> {
+    let deliveries = &desk.worker.deliveries;
+    match deliveries
+        .from_leader(&head.id, Instant::now() + DEADLINE)
+        .await
+    {
+        Ok(loaded) => Some(Box::new(State {
+            delivery: loaded.state.clone(),
+            revision: loaded.revision.get(),
+            events: vec![],
+        })),
+        Err(error) => {
+            warn!(message.id = %head.id.message, error = %Chain(&error), "cannot see how it stands with message `{}`", head.id.message);
+            None
+        }
+    }
+}
+
+/// Tries until it is done.
+async fn insist<F>(head: &Head, mut work: impl FnMut() -> F)
+where
+    F: Future<Output = Result<(), receipts::Error>>,
+{
+    while let Err(error) = work().await {
+        log_trouble(head, &error);
+        tokio::time::sleep(AGAIN).await;
+    }
+}

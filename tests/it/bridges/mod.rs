@@ -1,0 +1,7 @@
+//! The bridges on a real nats-server and the real simulator, over HTTP: what a message goes through, out and in.
+
+mod inbound;
+mod outbound;
+mod stage;
+mod takeover;
+mod trouble;

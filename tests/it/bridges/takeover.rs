@@ -1,0 +1,245 @@
+//! A bridge that dies, and another that takes over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chat4all_domain::delivery::{Command, Operation, Status};
+use chat4all_domain::{MessageId, Position, delivery};
+use chat4all_nats::Store;
+use chat4all_nats::execute::Error;
+use chat4all_service::metrics::Metrics;
+use serde_json::json;
+use tokio_util::task::TaskTracker;
+
+use super::stage::{KIND, Posted, Stage, conversation, now, number, until};
+use crate::support::log::context;
+use crate::support::seed;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_killed_in_mid_flight_loses_nothing_and_doubles_at_most_what_was_in_flight() {
+    let mut rng = fastrand::Rng::with_seed(seed("bridges takeover"));
+    let stage = Stage::start().await;
+    stage
+        .fault(json!({"fault": {"kind": "latency", "ms": [5, 40]}}))
+        .await;
+    let lanes: Vec<_> = (0..20).map(|i| (conversation(), number(i))).collect();
+    let mut posted = Vec::new();
+    let mut in_flight = BTreeSet::new();
+    let mut worker = stage.bridges().await;
+    for round in 0..5_usize {
+        // Killed at a random moment while messages come in.
+        let enough = stage.accepted_count().await + rng.u64(5..60);
+        let kill = async {
+            until(|| stage.accepted_count(), |accepted| *accepted >= enough).await;
+            worker.kill().await;
+        };
+        let post = async {
+            for i in 0..100 {
+                let (lane, to) = &lanes[i % lanes.len()];
+                let text = format!("{round}-{i}");
+                posted.push(stage.post(*lane, std::slice::from_ref(to), &text).await);
+            }
+        };
+        tokio::join!(kill, post);
+        in_flight.extend(unfinished(&stage, &posted).await);
+        let name = format!("bridges-{}", round + 2);
+        worker = stage.worker(&name, &Metrics::new(), true).await;
+    }
+    let in_flight = in_flight.len();
+    for one in &posted {
+        stage.reaches(one, 0, Status::Sent).await;
+    }
+    let mut doubled = 0;
+    for (i, (_, to)) in lanes.iter().enumerate() {
+        let mut texts = stage.accepted(Some(to)).await;
+        let all = texts.len();
+        // A repetition follows right after what it repeats: its lane waited for it.
+        texts.dedup();
+        doubled += all - texts.len();
+        let expected: Vec<_> = (0..5)
+            .flat_map(|round| {
+                (0..100)
+                    .skip(i)
+                    .step_by(lanes.len())
+                    .map(move |k| format!("{round}-{k}"))
+            })
+            .collect();
+        assert_eq!(texts, expected, "what {to} got, in order");
+    }
+    println!("{in_flight} attempts in flight at the kills, {doubled} messages doubled");
+    assert!(in_flight > 0, "no kill hit a call in flight");
+    assert!(
+        doubled <= in_flight,
+        "{doubled} doubled, {in_flight} in flight"
+    );
+    worker.stop().await;
+}
+
+/// The attempts that have no outcome on the log.
+async fn unfinished(stage: &Stage, posted: &[Posted]) -> Vec<(MessageId, u32)> {
+    let mut found = Vec::new();
+    for one in posted {
+        let in_flight = stage.entry(one, 0).await.in_flight;
+        found.extend(in_flight.map(|(attempt, _)| (one.id.message, attempt)));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_share_the_partitions_and_the_second_takes_over_what_waits() {
+    let stage = Stage::start().await;
+    let one = stage.bridges().await;
+    let other_metrics = Metrics::new();
+    let other = stage.worker("bridges-2", &other_metrics, false).await;
+    let shared = |page: &String| page.contains("bridge_attempts_total");
+    let mut sent = BTreeMap::new();
+    // Until both have sent something.
+    while !(shared(&stage.metrics.encode().unwrap()) && shared(&other_metrics.encode().unwrap())) {
+        let i = sent.len();
+        assert!(i < 2_000, "one worker does everything");
+        let posted = stage.post(conversation(), &[number(i)], "hello").await;
+        sent.insert(i, posted);
+    }
+    stage
+        .fault(json!({"fault": {"kind": "error", "code": 131_016}}))
+        .await;
+    let waiting = conversation();
+    let mut posted = Vec::new();
+    for text in ["a", "b", "c"] {
+        posted.push(stage.post(waiting, &[number(5_000)], text).await);
+    }
+    until(|| stage.entry(&posted[0], 0), |entry| entry.attempts >= 1).await;
+    stage.no_faults().await;
+    one.kill().await;
+    // The webhooks went with it, so SENT comes from the calls alone.
+    for one in sent.values().chain(&posted) {
+        stage.reaches(one, 0, Status::Sent).await;
+    }
+    assert_eq!(stage.accepted(Some(&number(5_000))).await, ["a", "b", "c"]);
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_wakes_from_a_freeze_may_not_call_the_provider() {
+    let stage = Stage::start().await;
+    let bridges = stage.bridges().await;
+    let posted = stage.post(conversation(), &[number(1)], "hello").await;
+    stage.reaches(&posted, 0, Status::Sent).await;
+    // The frozen owner knows nothing of that: it believes the first attempt to be its own.
+    let frozen =
+        Store::<chat4all_domain::Delivery>::new(stage.log("frozen").await, TaskTracker::new());
+    let attempt = Command::Attempt {
+        n: 0,
+        op: Operation::Send,
+        attempt: 1,
+        owner: "frozen".to_owned(),
+        at: now(),
+    };
+    let mut context = context(20);
+    context.assume = chat4all_nats::execute::Assume::Absent;
+    let refused = frozen.execute(&posted.id, attempt, context).await;
+    assert!(
+        matches!(
+            refused,
+            Err(Error::Rejected(delivery::Rejection::NotPending {
+                n: 0,
+                ..
+            }))
+        ),
+        "{refused:?}"
+    );
+    bridges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_of_a_dead_owner_waits_for_a_receipt_and_is_then_repeated() {
+    let stage = Stage::start().await;
+    let posted = stage.post(conversation(), &[number(1)], "hello").await;
+    let attempt = Command::Attempt {
+        n: 0,
+        op: Operation::Send,
+        attempt: 1,
+        owner: "dead".to_owned(),
+        at: now(),
+    };
+    stage
+        .deliveries
+        .execute(&posted.id, attempt, context(20))
+        .await
+        .unwrap();
+    let started = std::time::Instant::now();
+    let bridges = stage.bridges().await;
+    let entry = stage.reaches(&posted, 0, Status::Sent).await;
+    assert_eq!(entry.attempts, 2);
+    assert!(started.elapsed() >= stage.config.pace.unsure_wait);
+    bridges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn references_and_marks_that_are_lost_are_rebuilt_from_the_log() {
+    let stage = Stage::with(|_, config| {
+        let chat4all_channel_bridges::config::Account::WhatsApp(account) =
+            config.accounts.values_mut().next().unwrap();
+        account.echoes = false;
+    })
+    .await;
+    let bridges = stage.bridges().await;
+    stage
+        .fault(json!({"fault": {"kind": "read_when_shown"}}))
+        .await;
+    let posted = stage.post(conversation(), &[number(1)], "hello").await;
+    stage.is(&posted, 0, Status::Delivered).await;
+    bridges.stop().await;
+    let js = stage.node.log.jetstream();
+    for bucket in ["KV_PROVIDER_REFS", "KV_LANES"] {
+        js.get_stream_no_info(bucket)
+            .await
+            .unwrap()
+            .purge()
+            .await
+            .unwrap();
+    }
+    let bridges = stage.worker("bridges-2", &Metrics::new(), true).await;
+    // Shown on the phone, so read: the receipt finds its delivery, at once or after it was put aside.
+    let shown = format!("phones/{}/shown", number(1));
+    stage.control("POST", &shown, serde_json::Value::Null).await;
+    stage.reaches(&posted, 0, Status::Read).await;
+    assert_eq!(
+        stage.calls().await.len(),
+        1,
+        "what was sent is not sent again"
+    );
+    bridges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_low_water_mark_follows_what_is_done_and_stays_below_what_is_open() {
+    let stage = Stage::start().await;
+    let bridges = stage.bridges().await;
+    let lane = conversation();
+    let done = stage.post(lane, &[number(1)], "done").await;
+    stage.reaches(&done, 0, Status::Read).await;
+    stage
+        .fault(json!({"to": number(1), "fault": {"kind": "error", "code": 131_016}}))
+        .await;
+    let open = stage.post(lane, &[number(1)], "open").await;
+    until(|| stage.entry(&open, 0), |entry| entry.attempts >= 2).await;
+    let partition = stage.node.log.partition_of(&open.id);
+    let key = format!("$KV.LANES.{KIND}.{partition}");
+    let js = stage.node.log.jetstream();
+    let stream = js.get_stream_no_info("KV_LANES").await.unwrap();
+    let mark = || async {
+        let last = stream.get_last_raw_message_by_subject(&key).await.ok();
+        last.and_then(|m| std::str::from_utf8(&m.payload).ok()?.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    let place = open.revision.get();
+    let at = until(mark, |mark| *mark == place - 1).await;
+    assert!(
+        at >= done.revision.get(),
+        "{}",
+        Position::new(partition, at)
+    );
+    stage.no_faults().await;
+    until(mark, |mark| *mark > place).await;
+    bridges.stop().await;
+}
