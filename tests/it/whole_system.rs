@@ -1,5 +1,6 @@
 //! The whole system, every role a process of its own, while each of them and the broker are killed with -9: what clients
-//! were told (202), what is on the log and what is shown are the same messages, in the same order.
+//! were told (202), what is on the log, what is shown and what the provider was handed are the same messages, in the same
+//! order. What the provider was handed twice is counted, and never more than attempts were under way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +25,13 @@ const CLIENTS: usize = 16;
 const CONVERSATIONS_EACH: usize = 13;
 const MESSAGES: usize = 5_000;
 const KILLS_EACH: usize = 5;
-const VICTIMS: [&str; 4] = ["command-api", "projector", "query-api", "nats-server"];
+const VICTIMS: [&str; 5] = [
+    "command-api",
+    "projector",
+    "query-api",
+    "bridges",
+    "nats-server",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
@@ -32,6 +39,7 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     let dir = temp_dir().unwrap();
     let mut command = Up::command(dir.path());
     command.arg("--split");
+    command.env("CHAT4ALL_CHANNELS__WHATSAPP_MAIN__RATE_PER_S", "1000");
     let up = Up::start(dir.path(), command);
     let env = up.variables();
     let api = Api::new(&env);
@@ -47,14 +55,16 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     let done = Arc::new(AtomicBool::new(false));
     let killer = kill(&up, seed, &posted, &in_flight, &done);
     let collect = async {
-        let mut accepted: Accepted = BTreeMap::new();
+        let (mut accepted, mut said) = (Accepted::new(), Accepted::new());
         while let Some(one) = clients.join_next().await {
-            accepted.extend(one.expect("a client gave up"));
+            let (messages, texts) = one.expect("a client gave up");
+            accepted.extend(messages);
+            said.extend(texts);
         }
         done.store(true, Ordering::SeqCst);
-        accepted
+        (accepted, said)
     };
-    let (hits, accepted) = tokio::join!(killer, collect);
+    let (hits, (accepted, said)) = tokio::join!(killer, collect);
     println!("kills with requests in flight: {hits:?}");
     for (victim, hits) in &hits {
         assert!(
@@ -78,6 +88,19 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     );
     compare("the log", &accepted, &on_log);
     compare("the read models", &accepted, &shown);
+
+    all_read(&env, told).await;
+    let handed = handed_over(&env).await;
+    let (calls, attempts) = (total(&handed), attempts_on_the_log(&env).await);
+    let first_calls = handed
+        .iter()
+        .map(|(to, texts)| (to.clone(), without_repeats(texts)));
+    compare("the provider", &said, &first_calls.collect());
+    println!("{calls} calls were accepted for {told} messages, after {attempts} attempts");
+    assert!(
+        calls <= attempts,
+        "{calls} calls, and only {attempts} attempts on the log"
+    );
 
     // And the public API shows the same, page by page.
     let (conversation, expected) = accepted.iter().next().unwrap();
@@ -157,11 +180,7 @@ struct Api {
 
 impl Api {
     fn new(env: &BTreeMap<String, String>) -> Self {
-        let client = Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(20))
-            .build()
-            .unwrap();
+        let client = http();
         let of = |name: &str| env[name].clone();
         let (commands, queries) = (of("CHAT4ALL_URL"), of("CHAT4ALL_QUERY_URL"));
         Self {
@@ -178,19 +197,22 @@ impl Api {
         client: usize,
         posted: &AtomicUsize,
         in_flight: &AtomicUsize,
-    ) -> Accepted {
+    ) -> (Accepted, Accepted) {
         let mut conversations = Vec::new();
         for number in 0..CONVERSATIONS_EACH {
             let key = format!("group-{client}-{number}");
-            let friend = uuid::Uuid::from_u128((client * 100 + number + 1) as u128);
-            let body = json!({"kind": "group", "participants": [{"user_id": friend.to_string()}]});
+            let phone = format!("49151{client:03}{number:04}");
+            let body = json!({"kind": "group", "participants": [{"channel": "whatsapp", "address": phone}]});
             let (status, answer) = self.post("/v1/conversations", &key, &body).await;
             assert_eq!(status, StatusCode::CREATED, "{answer}");
-            conversations.push(answer["conversation_id"].as_str().unwrap().to_owned());
+            conversations.push((
+                answer["conversation_id"].as_str().unwrap().to_owned(),
+                phone,
+            ));
         }
-        let mut accepted = Accepted::new();
+        let (mut accepted, mut said) = (Accepted::new(), Accepted::new());
         for number in 0..MESSAGES.div_ceil(CLIENTS) {
-            let conversation = &conversations[number % conversations.len()];
+            let (conversation, phone) = &conversations[number % conversations.len()];
             let text = format!("message {number} of client {client}");
             let body =
                 json!({"conversation_id": conversation, "content": {"type": "text", "text": text}});
@@ -206,8 +228,9 @@ impl Api {
                 .entry(conversation.clone())
                 .or_default()
                 .push(message);
+            said.entry(phone.clone()).or_default().push(text);
         }
-        accepted
+        (accepted, said)
     }
 
     async fn post(&self, path: &str, key: &str, body: &Value) -> (StatusCode, Value) {
@@ -349,4 +372,91 @@ async fn shown(env: &BTreeMap<String, String>, told: usize) -> Accepted {
         );
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Waits until every delivery has been read.
+async fn all_read(env: &BTreeMap<String, String>, told: usize) {
+    let deadline = Instant::now() + Duration::from_secs(240);
+    loop {
+        let mut connection = PgConnection::connect(&env["CHAT4ALL_POSTGRES__URL"])
+            .await
+            .unwrap();
+        let counts: Vec<(String, i64)> = sqlx::query_as(
+            "select status, count(*) from chat4all.deliveries group by status order by status",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        let read = counts
+            .iter()
+            .find(|(status, _)| status == "READ")
+            .map_or(0, |(_, count)| *count);
+        // And the one that `up` itself has sent.
+        if read as usize == told + 1 {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "after four minutes: {counts:?} of {}",
+            told + 1
+        );
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What the provider accepted, by recipient, in the order of the calls.
+async fn handed_over(env: &BTreeMap<String, String>) -> Accepted {
+    let (client, mut since, mut found) = (http(), 0, Accepted::new());
+    loop {
+        let url = format!(
+            "{}/_sim/calls?since={since}&limit=1000",
+            env["CHAT4ALL_SIMULATOR_URL"]
+        );
+        let page: Value = client.get(url).send().await.unwrap().json().await.unwrap();
+        assert_eq!(page["dropped"], 0, "the simulator has forgotten calls");
+        for call in page["items"].as_array().unwrap() {
+            let (to, text) = (call["to"].as_str(), call["body"]["text"]["body"].as_str());
+            // `up` itself writes to this one.
+            if call["accepted"] == true && to != Some("4915112345678") {
+                found
+                    .entry(to.unwrap().to_owned())
+                    .or_default()
+                    .push(text.unwrap().to_owned());
+            }
+        }
+        match page["next"].as_u64() {
+            Some(next) => since = next,
+            None => return found,
+        }
+    }
+}
+
+fn without_repeats(texts: &[String]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    texts
+        .iter()
+        .filter(|text| seen.insert(*text))
+        .cloned()
+        .collect()
+}
+
+fn http() -> Client {
+    Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(20))
+        .build()
+        .unwrap()
+}
+
+async fn attempts_on_the_log(env: &BTreeMap<String, String>) -> usize {
+    let mut connection = PgConnection::connect(&env["CHAT4ALL_POSTGRES__URL"])
+        .await
+        .unwrap();
+    let attempts: i64 = sqlx::query_scalar(
+        "select count(*) from chat4all.delivery_events where type = 'DeliveryAttempted'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    attempts as usize
 }
