@@ -252,7 +252,7 @@ impl Log {
     /// Up to 500 messages of `partition` from `sequence` on, of every aggregate; empty when there are no more.
     ///
     /// # Errors
-    /// [`Error`] when the log does not answer by `deadline`.
+    /// [`ReadError`](crate::ReadError) when the log does not answer by `deadline`.
     pub async fn read(
         &self,
         partition: Partition,
@@ -265,7 +265,7 @@ impl Log {
     /// The sequence of the last message of `partition`, as its leader knows it; 0 when it is empty.
     ///
     /// # Errors
-    /// [`Error::Unanswered`] when the broker does not answer by `deadline`.
+    /// [`ReadError`](crate::ReadError) when the broker does not answer by `deadline`.
     pub async fn last_sequence(
         &self,
         partition: Partition,

@@ -1,6 +1,6 @@
 //! The `cqrs-es` [`EventStore`] on the log, implemented directly: its own snapshot store applies every event twice.
 //!
-//! Chat4All itself writes through [`Store::execute`], which also retries, coalesces and confirms refusals. This is the
+//! Chat4All itself writes through [`crate::Store::execute`], which also retries, coalesces and confirms refusals. This is the
 //! same log behind the framework's interface, for tools and tests that speak `cqrs-es`.
 
 use std::collections::HashMap;

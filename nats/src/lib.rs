@@ -20,7 +20,7 @@ pub mod subject;
 
 pub use async_nats::Client;
 pub use codec::Change;
-pub use direct::Stored;
+pub use direct::{Error as ReadError, Stored};
 pub use execute::{Context, Executed, Retry};
 pub use log::Log;
 pub use reader::Feed;
