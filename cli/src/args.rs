@@ -2,6 +2,13 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::roles::RoleCommand;
+use crate::tool::config::ConfigCommand;
+use crate::tool::lag::LagCommand;
+use crate::tool::log::LogCommand;
+use crate::tool::provision::ProvisionCommand;
+use crate::tool::send::SendCommand;
+use crate::tool::token::TokenCommand;
 use crate::{guard, up};
 
 /// Chat4All: messages in, messages out, over every channel.
@@ -18,6 +25,26 @@ pub struct Cli {
 pub enum Command {
     /// Run everything on this machine: the servers and all roles, until Ctrl-C.
     Up(up::Up),
+    /// Run every role in this process, on servers that run elsewhere.
+    All(RoleCommand),
+    /// Take commands in over HTTP and append events.
+    CommandApi(RoleCommand),
+    /// Fold events into the read models.
+    Projector(RoleCommand),
+    /// Answer GraphQL and REST reads from the read models.
+    QueryApi(RoleCommand),
+    /// Make on the broker and in the database what is missing.
+    Provision(ProvisionCommand),
+    /// Send one message and, with --watch, see what becomes of it.
+    Send(SendCommand),
+    /// Read the log, or follow it.
+    Log(LogCommand),
+    /// Show how far the readers are behind the log.
+    Lag(LagCommand),
+    /// Make a token for development.
+    Token(TokenCommand),
+    /// Show the configuration that holds, or every mistake in it.
+    Config(ConfigCommand),
     /// Run a program that dies with its parent. For our own use.
     #[command(hide = true)]
     Guard(guard::Guard),

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use chat4all_cli::args::{Cli, Command};
+use chat4all_cli::roles::{self, Role};
+use chat4all_cli::tool::{self, config, lag, log, provision, send, token};
 use chat4all_cli::{guard, up};
 use clap::Parser as _;
 
@@ -13,5 +15,15 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Guard(command) => guard::run(&command),
         Command::Up(command) => up::main(&command),
+        Command::All(command) => roles::main(Role::All, &command),
+        Command::CommandApi(command) => roles::main(Role::CommandApi, &command),
+        Command::Projector(command) => roles::main(Role::Projector, &command),
+        Command::QueryApi(command) => roles::main(Role::QueryApi, &command),
+        Command::Provision(command) => tool::main("provision", provision::run(&command)),
+        Command::Send(command) => tool::main("send", send::run(&command)),
+        Command::Log(command) => tool::main("log", log::run(&command)),
+        Command::Lag(command) => tool::main("lag", lag::run(&command)),
+        Command::Token(command) => tool::main("token", token::run(&command)),
+        Command::Config(command) => tool::main("config", config::run(&command)),
     }
 }

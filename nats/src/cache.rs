@@ -95,6 +95,14 @@ impl<A: Aggregate> Cache<A> {
                 None => Op::Nop,
             });
     }
+
+    /// As [`Cache::evict`], for every id that `which` names.
+    pub fn evict_all(&self, which: impl Fn(&A::Id) -> bool) {
+        self.entries
+            .iter()
+            .filter(|(id, _)| which(id))
+            .for_each(|(id, _)| self.evict(&id));
+    }
 }
 
 #[cfg(test)]

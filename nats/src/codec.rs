@@ -397,6 +397,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_envelope_is_refused_and_says_nothing_of_its_content() {
+        let secret = "+4915112345678";
+        let payloads = [
+            format!("\"{secret}\""),
+            format!(r#"{{"version":1,"events":["{secret}"]}}"#),
+            format!(
+                r#"{{"command_id":"{}","version":1,"events":["{secret}"],"meta":{{"recorded_at":"1970-01-01T00:00:02Z"}}}}"#,
+                command()
+            ),
+        ];
+        for payload in payloads {
+            let error = decode::<Reader>(payload.as_bytes()).unwrap_err();
+            assert!(matches!(error, Error::Malformed(_)), "{error}");
+            assert_eq!(error.to_string(), "the message is not an event envelope");
+        }
+    }
+
+    #[test]
+    fn a_step_is_taken_for_its_own_type_and_version_alone() {
+        let today = encode::<Reader>(
+            &id(),
+            command(),
+            1,
+            &[event(7)],
+            &Meta {
+                recorded_at: Timestamp::from_unix_ms(2_000),
+            },
+        );
+        let upcasters = [("ReadUpTo", 1), ("Other", 0)].map(|(name, from)| Upcaster {
+            name,
+            from,
+            step: |event| *event = serde_json::Value::Null,
+        });
+        let back = decode_with::<Reader>(&today, &upcasters).unwrap();
+        assert_eq!(back.events, vec![event(7)]);
+    }
+
+    #[test]
     fn a_message_on_the_log_says_which_aggregate_it_is_about() {
         let meta = Meta {
             recorded_at: Timestamp::from_unix_ms(2_000),

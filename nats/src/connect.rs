@@ -1,5 +1,7 @@
 //! One connection, with a name an operator recognises in `nats server report connections`.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
@@ -19,8 +21,46 @@ pub struct Config {
     pub url: String,
     /// The name shown on the broker: role and instance, `command-api/7f3a`.
     pub name: String,
-    /// Keep trying when the broker is away at the start; otherwise that is an error at once.
-    pub patient: bool,
+    /// Who we are, if the broker asks.
+    pub login: Login,
+    /// How often the connection is probed; [`PING_INTERVAL`] unless there is a reason.
+    pub ping_interval: Duration,
+}
+
+/// How a client shows who it is.
+#[derive(Clone, Default)]
+pub enum Login {
+    /// The broker does not ask.
+    #[default]
+    None,
+    /// User name and password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// A credentials file: JWT and key.
+    CredentialsFile(PathBuf),
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(***)")
+    }
+}
+
+impl Config {
+    /// Without a login, probed as often as usual.
+    pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
+        let (url, name) = (url.into(), name.into());
+        Self {
+            url,
+            name,
+            login: Login::None,
+            ping_interval: PING_INTERVAL,
+        }
+    }
 }
 
 /// Why there is no connection.
@@ -29,6 +69,9 @@ pub enum Error {
     /// Not the address of a server.
     #[error("a NATS URL looks like `nats://127.0.0.1:4222`, several are separated by commas")]
     Url(#[source] std::io::Error),
+    /// The credentials file cannot be read.
+    #[error("failed to read the credentials file")]
+    Credentials(#[source] std::io::Error),
     /// Nobody answers there, or the answer is no.
     #[error("failed to connect to NATS")]
     Connect(#[source] async_nats::ConnectError),
@@ -47,18 +90,24 @@ pub enum Error {
 /// Connects, and keeps reconnecting for as long as the client lives.
 ///
 /// # Errors
-/// [`Error::Connect`] when nobody answers and the configuration is not patient; [`Error::MaxPayload`] when the server's
+/// [`Error::Connect`] when nobody answers; [`Error::MaxPayload`] when the server's
 /// `max_payload` is too small.
 pub async fn connect(config: &Config) -> Result<Client, Error> {
-    let mut options = ConnectOptions::new()
+    let options = match &config.login {
+        Login::None => ConnectOptions::new(),
+        Login::Password { user, password } => {
+            ConnectOptions::with_user_and_password(user.clone(), password.clone())
+        }
+        Login::CredentialsFile(path) => ConnectOptions::with_credentials_file(path)
+            .await
+            .map_err(Error::Credentials)?,
+    };
+    let options = options
         .name(&config.name)
-        .ping_interval(PING_INTERVAL)
+        .ping_interval(config.ping_interval)
         .connection_timeout(Duration::from_secs(5))
         .request_timeout(Some(REQUEST_TIMEOUT))
         .event_callback(|event| async move { report(event) });
-    if config.patient {
-        options = options.retry_on_initial_connect();
-    }
     let servers = config
         .url
         .split(',')
@@ -67,8 +116,7 @@ pub async fn connect(config: &Config) -> Result<Client, Error> {
         .map_err(Error::Url)?;
     let client = options.connect(servers).await.map_err(Error::Connect)?;
     let found = client.server_info().max_payload;
-    // Patient and not connected yet: nothing is known about the server, and readiness will tell.
-    if found != 0 && found < MIN_MAX_PAYLOAD {
+    if found < MIN_MAX_PAYLOAD {
         return Err(Error::MaxPayload {
             found,
             wanted: MIN_MAX_PAYLOAD,

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use chat4all_domain::Partition;
 use futures::StreamExt;
 use serde::Serialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{Log, streams};
 
@@ -115,7 +115,8 @@ async fn several(
     deadline: Instant,
 ) -> Result<Vec<Stored>, Error> {
     loop {
-        match timeout(TRY, several_once(log, stream, request)).await {
+        let until = deadline.min(Instant::now() + TRY);
+        match timeout_at(until, several_once(log, stream, request)).await {
             Ok(Ok(messages)) => return Ok(messages),
             Ok(Err(error @ Error::Refused(_))) => return Err(error),
             Ok(Err(Error::Unanswered)) | Err(_) if Instant::now() < deadline => {
@@ -220,13 +221,15 @@ async fn leader_next(
 ) -> Result<Option<Stored>, Error> {
     let mut pause = Duration::from_millis(5);
     loop {
-        let builder = stream.raw_message_builder();
-        match builder
+        let request = stream
+            .raw_message_builder()
             .sequence(sequence.max(1))
             .next_by_subject(subject)
-            .send()
-            .await
-        {
+            .send();
+        let Ok(answer) = timeout_at(deadline, request).await else {
+            return Err(Error::Unanswered);
+        };
+        match answer {
             Ok(message) => {
                 return Ok(Some(Stored {
                     subject: message.subject.to_string(),

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chat4all_domain::{Aggregate, CommandId, Position, Revision, Timestamp};
 use cqrs_es::event_sink::EventSink;
@@ -31,6 +32,8 @@ pub const API_RETRIES: u32 = 5;
 const MAX_BATCH: usize = 64;
 /// Bytes of events that are put into one envelope together; a single command may need more.
 const BATCH_BYTES: usize = 128 * 1024;
+/// How long before the deadline the work itself gives up, so that the caller hears what is known instead of "unknown".
+const ANSWER_BEFORE: Duration = Duration::from_millis(100);
 
 /// What a command needs to know besides itself.
 #[derive(Clone, Debug)]
@@ -235,7 +238,8 @@ impl<A: Aggregate> Worker<A> {
     async fn carry_out(&self, mut batch: VecDeque<Waiting<A>>) {
         while let Some(latest) = batch.iter().map(|waiting| waiting.context.deadline).max() {
             let command_id = CommandId::new(Uuid::now_v7());
-            if let Err(error) = self.one_envelope(&mut batch, command_id, latest).await {
+            let until = latest - ANSWER_BEFORE;
+            if let Err(error) = self.one_envelope(&mut batch, command_id, until).await {
                 batch
                     .drain(..)
                     .for_each(|waiting| answer(waiting, Err(error.clone())));
@@ -265,6 +269,13 @@ impl<A: Aggregate> Worker<A> {
                 return Ok(());
             }
             if self.full_for(&decided) {
+                // Who repeats what is stored already takes nothing in: only the leader can tell.
+                if !confirmed {
+                    requeue(batch, decided);
+                    base = self.confirm(base, deadline).await?;
+                    confirmed = true;
+                    continue;
+                }
                 refuse_full(batch, decided);
                 return Ok(());
             }
@@ -468,6 +479,10 @@ fn requeue_after_conflict<A: Aggregate>(
         waiting.conflicts += 1;
         match waiting.context.retry {
             Retry::Api if waiting.conflicts > API_RETRIES => answer(waiting, Err(Error::Conflict)),
+            // Nobody waits any more, and nothing of it is stored: no reason to go on against everybody.
+            _ if waiting.context.deadline <= Instant::now() => {
+                answer(waiting, Err(Error::Conflict));
+            }
             Retry::Api | Retry::UntilDeadline => batch.push_front(waiting),
         }
     }

@@ -6,7 +6,6 @@
 //! noticed after two missed heartbeats (2 s); a process in that state cannot append either.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chat4all_domain::{Aggregate, AggregateId, Partition, Position, Revision};
@@ -19,7 +18,7 @@ use uuid::Uuid;
 
 use crate::direct;
 use crate::load::{self, Loaded};
-use crate::reader::{self, Feed, Keep, Spec};
+use crate::reader::{self, Current, Feed, Keep, Spec};
 use crate::{Store, streams, subject};
 
 /// Follows every partition's events of one aggregate type. Cheap to clone.
@@ -31,18 +30,19 @@ pub struct Follower<A: Aggregate> {
 
 #[derive(Debug)]
 struct Following {
-    /// Sequence up to which this partition's events of the type are known to be seen.
-    seen: watch::Sender<u64>,
+    /// Sequence up to which this partition's events of the type are known to be seen; `None` until it is known where to
+    /// begin.
+    seen: watch::Sender<Option<u64>>,
     /// Whether nothing is known to be missing; replaced with every feed.
-    current: watch::Sender<Arc<AtomicBool>>,
+    current: watch::Sender<Current>,
 }
 
 impl<A: Aggregate> Follower<A> {
-    /// Starts to follow in tasks of their own, until `stop`.
+    /// Starts to follow in tasks of their own, until `stop`. Wait for [`Follower::begun`] before anything is cached.
     pub fn start(store: Store<A>, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
         let following = |_| Following {
-            seen: watch::Sender::new(0),
-            current: watch::Sender::new(Arc::default()),
+            seen: watch::Sender::new(None),
+            current: watch::Sender::default(),
         };
         let partitions = store.log().partitions().all();
         let partitions = Arc::new(partitions.map(following).collect());
@@ -57,6 +57,25 @@ impl<A: Aggregate> Follower<A> {
             });
         }
         follower
+    }
+
+    /// Waits until every partition is being followed; `false` when `deadline` comes first. What others append after that
+    /// is noticed. A state that was cached *before* may have changed in between unnoticed: do not use the store earlier.
+    pub async fn begun(&self, deadline: Instant) -> bool {
+        for following in self.partitions.iter() {
+            let mut seen = following.seen.subscribe();
+            let begun = seen.wait_for(Option::is_some);
+            if !matches!(timeout_at(deadline, begun).await, Ok(Ok(_))) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// How far this partition has been seen: the last sequence that is known to be, 0 before the first.
+    pub fn seen(&self, partition: Partition) -> Position {
+        let following = &self.partitions[usize::from(partition.number())];
+        Position::new(partition, following.seen.borrow().unwrap_or(0))
     }
 
     /// The aggregate's state: from the cache while the follower is level with the log, otherwise from the leader.
@@ -80,7 +99,7 @@ impl<A: Aggregate> Follower<A> {
     /// Whether the cache can be believed for this partition now.
     pub fn is_current(&self, partition: Partition) -> bool {
         let following = &self.partitions[usize::from(partition.number())];
-        self.store.log().is_connected() && following.current.borrow().load(Ordering::Acquire)
+        following.current.borrow().holds(self.store.log())
     }
 
     /// Waits until everything up to `position` has been seen; `false` when `deadline` comes first.
@@ -93,15 +112,14 @@ impl<A: Aggregate> Follower<A> {
         };
         let mut seen = following.seen.subscribe();
         loop {
-            if *seen.borrow() >= position.sequence {
+            let up_to = seen.borrow_and_update().unwrap_or(0);
+            if up_to >= position.sequence {
                 return true;
             }
             // The position may be that of another aggregate's event: then it is enough that nothing of ours is missing.
             let subject = subject::of_type(position.partition, A::TYPE);
-            let from = *seen.borrow() + 1;
-            let log = self.store.log();
-            let next =
-                direct::next_from_leader(log, position.partition, &subject, from, deadline).await;
+            let (log, partition, from) = (self.store.log(), position.partition, up_to + 1);
+            let next = direct::next_from_leader(log, partition, &subject, from, deadline).await;
             match next {
                 Ok(None) => return true,
                 Ok(Some(missing)) if missing.sequence > position.sequence => return true,
@@ -118,7 +136,7 @@ impl<A: Aggregate> Follower<A> {
         let following = &self.partitions[usize::from(partition.number())];
         loop {
             if let Err(error) = self.follow(partition, following).await {
-                following.current.send_replace(Arc::default());
+                following.current.send_replace(Current::default());
                 warn!(partition = %partition, %error, "following partition {partition} was interrupted");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -131,11 +149,11 @@ impl<A: Aggregate> Follower<A> {
         following: &Following,
     ) -> Result<(), reader::Error> {
         let log = self.store.log();
-        let seen = *following.seen.borrow();
-        let after = if seen > 0 {
-            seen
-        } else {
-            self.end_of(partition).await
+        // Also when nothing has come yet: what was appended while the feed was interrupted must not be skipped.
+        let begun = *following.seen.borrow();
+        let after = match begun {
+            Some(seen) => seen,
+            None => self.end_of(partition).await,
         };
         let spec = Spec {
             stream: streams::name(partition),
@@ -145,7 +163,14 @@ impl<A: Aggregate> Follower<A> {
             keep: Keep::WhileFollowed,
         };
         let mut feed = Feed::open(log.clone(), spec, after).await?;
-        following.seen.send_replace(after);
+        if begun.is_none() {
+            // What was cached before anybody followed may be behind without anything to say so.
+            let (store, log) = (&self.store.inner, self.store.log());
+            store
+                .cache
+                .evict_all(|id| log.partition_of(id) == partition);
+        }
+        following.seen.send_replace(Some(after));
         following.current.send_replace(feed.current());
         loop {
             let stored = feed.next().await?;
@@ -154,11 +179,11 @@ impl<A: Aggregate> Follower<A> {
             {
                 self.store.outdated(&id, Revision::new(stored.sequence));
             }
-            following.seen.send_replace(stored.sequence);
+            following.seen.send_replace(Some(stored.sequence));
         }
     }
 
-    /// Where to begin: nothing is cached yet, so what came before does not matter.
+    /// Where to begin: what was cached before is forgotten, so what came before does not matter.
     async fn end_of(&self, partition: Partition) -> u64 {
         loop {
             let deadline = Instant::now() + Duration::from_secs(5);

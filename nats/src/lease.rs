@@ -137,42 +137,63 @@ impl Keeper {
     ) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut bucket = None;
+        let (mut bucket, mut left) = (None, false);
         while !(stop.is_cancelled() && self.held.is_empty()) {
             tokio::select! {
                 _ = look.tick() => {
                     if bucket.is_none() {
-                        bucket = self.log.jetstream().get_key_value(streams::LEASES).await.ok();
+                        bucket = self.bucket().await;
                     }
-                    if let Some(bucket) = &bucket {
-                        self.tick(bucket, stop.is_cancelled()).await;
+                    if let Some(there) = &bucket
+                        && !self.tick(there, stop.is_cancelled()).await
+                    {
+                        bucket = None;
                     }
                 }
                 Some(partition) = returned.recv() => self.give_back(bucket.as_ref(), partition).await,
-                () = stop.cancelled(), if !self.all_asked_back() => {
+                () = stop.cancelled(), if !left => {
+                    left = true;
                     self.held.values().for_each(|held| held.shared.asked_back.cancel());
+                    // At once: what is given back early must not wait for what drains longest.
+                    self.leave(bucket.as_ref()).await;
                 }
             }
         }
-        if let Some(bucket) = &bucket {
+        if !left {
+            self.leave(bucket.as_ref()).await;
+        }
+    }
+
+    /// Does not count as a worker any more.
+    async fn leave(&self, bucket: Option<&kv::Store>) {
+        if let Some(bucket) = bucket {
             let left = tokio::time::timeout(REQUEST, bucket.delete(self.worker_key())).await;
             debug!(worker = %self.worker, ok = left.is_ok(), "left the role");
         }
     }
 
-    fn all_asked_back(&self) -> bool {
-        self.held
-            .values()
-            .all(|held| held.shared.asked_back.is_cancelled())
+    /// The bucket, made anew if need be: a single broker that restarts has forgotten what was in memory, the bucket too.
+    async fn bucket(&self) -> Option<kv::Store> {
+        let js = self.log.jetstream();
+        if let Ok(bucket) = js.get_key_value(streams::LEASES).await {
+            return Some(bucket);
+        }
+        let made = js.create_stream(streams::leases(self.log.replicas())).await;
+        debug!(role = %self.role, ok = made.is_ok(), "made the bucket of leases anew");
+        js.get_key_value(streams::LEASES).await.ok()
     }
 
-    async fn tick(&mut self, bucket: &kv::Store, stopping: bool) {
+    /// `false` when the bucket does not answer, or is not there any more.
+    async fn tick(&mut self, bucket: &kv::Store, stopping: bool) -> bool {
         self.renew(bucket).await;
-        if stopping || !self.show_up(bucket).await {
-            return;
+        if stopping {
+            return true;
+        }
+        if !self.show_up(bucket).await {
+            return false;
         }
         let Some(seen) = self.look().await else {
-            return;
+            return true;
         };
         let share = share(self.log.partitions().get(), &seen.workers, &self.worker);
         let kept = self
@@ -185,6 +206,7 @@ impl Keeper {
         } else if self.held.len() < share {
             self.take_free(bucket, &seen, share - self.held.len()).await;
         }
+        true
     }
 
     /// Renews what is due. What was lost is asked back at once.
@@ -193,26 +215,26 @@ impl Keeper {
             if held.lost || held.shared.since_renewed() < RENEW_EVERY {
                 continue;
             }
-            let asked = Instant::now();
             let key = format!("{}.{partition}", self.role);
-            let update = bucket.update(key, self.worker.clone().into(), held.revision);
-            match tokio::time::timeout(REQUEST, update).await {
-                Ok(Ok(revision)) => {
-                    held.revision = revision;
-                    *held
-                        .shared
-                        .renewed
-                        .lock()
-                        .expect("no code panics while it holds this lock") = asked;
-                }
-                Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+            let renewed = match renew_one(bucket, &key, &self.worker, held).await {
+                Renewed::Conflict => match revision_of_ours(bucket, &key, &self.worker).await {
+                    Some(revision) => {
+                        held.revision = revision;
+                        renew_one(bucket, &key, &self.worker, held).await
+                    }
+                    None => Renewed::Conflict,
+                },
+                other => other,
+            };
+            match renewed {
+                Renewed::Yes => {}
+                Renewed::Conflict => {
                     warn!(partition = %partition, role = %self.role, "lost the lease of partition {partition}");
                     held.lost = true;
                     held.shared.asked_back.cancel();
                 }
-                // Not known: it stays held, and `may_start` turns false in time.
-                Ok(Err(error)) => debug!(partition = %partition, %error, "could not renew"),
-                Err(_) => debug!(partition = %partition, "the broker did not answer a renewal"),
+                // It stays held, and `may_start` turns false in time.
+                Renewed::Unknown => debug!(partition = %partition, "could not renew"),
             }
         }
     }
@@ -302,6 +324,40 @@ impl Keeper {
     fn worker_key(&self) -> String {
         format!("{}.worker.{}", self.role, self.worker)
     }
+}
+
+/// What became of a renewal.
+enum Renewed {
+    Yes,
+    /// The entry is not as we knew it.
+    Conflict,
+    Unknown,
+}
+
+async fn renew_one(bucket: &kv::Store, key: &str, worker: &str, held: &mut Held) -> Renewed {
+    let asked = Instant::now();
+    let update = bucket.update(key, worker.to_owned().into(), held.revision);
+    match tokio::time::timeout(REQUEST, update).await {
+        Ok(Ok(revision)) => {
+            held.revision = revision;
+            *held
+                .shared
+                .renewed
+                .lock()
+                .expect("no code panics while it holds this lock") = asked;
+            Renewed::Yes
+        }
+        Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => Renewed::Conflict,
+        Ok(Err(_)) | Err(_) => Renewed::Unknown,
+    }
+}
+
+/// The entry's revision if it is ours all the same: a renewal went through and its answer was lost.
+async fn revision_of_ours(bucket: &kv::Store, key: &str, worker: &str) -> Option<u64> {
+    let entry = tokio::time::timeout(REQUEST, bucket.entry(key)).await;
+    let entry = entry.ok()?.ok()??;
+    let ours = entry.operation == kv::Operation::Put && entry.value == worker.as_bytes();
+    ours.then_some(entry.revision)
 }
 
 /// Worker r of n has P/n, and one more while r < P mod n.

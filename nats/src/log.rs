@@ -1,6 +1,7 @@
 //! The log: a connection and the handles of its partitions' streams.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -27,6 +28,7 @@ struct Inner {
     client: Client,
     js: jetstream::Context,
     partitions: PartitionCount,
+    replicas: usize,
     streams: Vec<stream::Stream<()>>,
     fullness: Fullness,
 }
@@ -38,7 +40,7 @@ pub enum Error {
     #[error("failed to open the log")]
     Open(#[source] streams::Error),
     /// The broker did not answer.
-    #[error("failed to look at stream {stream}; does it exist? `chat4all up` makes it")]
+    #[error("failed to look at stream {stream}; does it exist? `chat4all provision` makes it")]
     Look {
         /// The stream.
         stream: String,
@@ -90,12 +92,13 @@ impl Log {
             handles.push(handle.map_err(|source| Error::Look { stream, source })?);
         }
         let fullness = Fullness::new(fullness);
-        let partitions = layout.partitions;
+        let (partitions, replicas) = (layout.partitions, layout.replicas);
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
                 js,
                 partitions,
+                replicas,
                 streams: handles,
                 fullness,
             }),
@@ -105,6 +108,10 @@ impl Log {
     /// How many partitions there are.
     pub fn partitions(&self) -> PartitionCount {
         self.inner.partitions
+    }
+    /// How many copies there are of everything.
+    pub fn replicas(&self) -> usize {
+        self.inner.replicas
     }
     /// The partition an aggregate lives in.
     pub fn partition_of<I: AggregateId>(&self, id: &I) -> Partition {
@@ -133,6 +140,19 @@ impl Log {
     /// Whether the connection is up now.
     pub fn is_connected(&self) -> bool {
         self.inner.client.connection_state() == State::Connected
+    }
+
+    /// Which connection is up now, counted from 1; `None` when none is.
+    pub(crate) fn connection(&self) -> Option<u64> {
+        let up = self.is_connected();
+        // In this order: the count goes up before the connection is up.
+        let count = self
+            .inner
+            .client
+            .statistics()
+            .connects
+            .load(Ordering::Acquire);
+        up.then_some(count)
     }
 
     /// Waits for the connection to be up; `false` when `deadline` comes first. A publish into a connection that is down

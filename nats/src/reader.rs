@@ -20,7 +20,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::Subject;
@@ -41,6 +41,8 @@ pub const IDLE_CHECK: Duration = Duration::from_secs(5);
 const DISTURBED_CHECK: Duration = Duration::from_millis(250);
 /// For how long after the last disturbance.
 const DISTURBED_FOR: Duration = Duration::from_secs(30);
+/// How often a waiting reader looks whether the connection was made anew: what was under way then is lost silently.
+const CONNECTION_CHECK: Duration = Duration::from_millis(250);
 /// How long a pull stays open on the broker.
 const PULL_EXPIRY: Duration = Duration::from_secs(5);
 /// How often the broker shows that an idle pull is alive.
@@ -142,10 +144,30 @@ pub struct Feed {
     level_at: Instant,
     /// The log must be asked before the durable is believed again.
     doubtful: bool,
+    /// The connection through which the log was asked last: what another one carried may be lost.
+    connection: u64,
     /// What the broker had behind the last message, when it sent it.
     pending: u64,
     /// Whether everything that the log is known to have was given out, and had its effect.
-    current: Arc<AtomicBool>,
+    current: Current,
+}
+
+/// Whether a [`Feed`] is level with the log. Cheap to clone; starts as "no".
+#[derive(Clone, Debug, Default)]
+pub struct Current(Arc<AtomicU64>);
+
+impl Current {
+    /// Whether it is level, through the connection that `log` has now: after a reconnect it is not, until it has asked.
+    pub fn holds(&self, log: &Log) -> bool {
+        log.connection()
+            .is_some_and(|connection| self.0.load(Ordering::Acquire) == connection)
+    }
+    fn set(&self, connection: u64) {
+        self.0.store(connection, Ordering::Release);
+    }
+    fn clear(&self) {
+        self.0.store(0, Ordering::Release);
+    }
 }
 
 impl Feed {
@@ -168,8 +190,9 @@ impl Feed {
             disturbed: None,
             level_at: Instant::now(),
             doubtful: true,
+            connection: 0,
             pending: 0,
-            current: Arc::default(),
+            current: Current::default(),
         };
         feed.refuse_a_position_ahead().await?;
         feed.make_durable().await?;
@@ -185,8 +208,8 @@ impl Feed {
 
     /// Shows, while somebody waits in [`Feed::next`], whether the feed is level with the log: nothing is known to be
     /// missing, the connection is up, and what was given out before had its effect.
-    pub fn current(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.current)
+    pub fn current(&self) -> Current {
+        self.current.clone()
     }
 
     /// The next message. Waits for as long as there is none. Safe to cancel.
@@ -236,22 +259,25 @@ impl Feed {
 
     /// One message from the durable, or what the log has when the durable is silent or in doubt.
     async fn fetch(&mut self) -> Result<(), Error> {
-        if self.doubtful {
+        if self.doubtful || self.is_reconnected() {
             self.catch_up().await;
             if !self.ready.is_empty() {
                 return Ok(());
             }
         }
         let level = !self.doubtful && self.pending == 0 && self.pull.is_some();
-        self.current.store(level, Ordering::Release);
+        if level {
+            self.current.set(self.connection);
+        }
         // Counted from the last progress: old messages that come again must not hide that new ones do not come.
         let ask_at = self.level_at + self.patience();
+        let look_at = ask_at.min(Instant::now() + CONNECTION_CHECK);
         let Some(pull) = &mut self.pull else {
             self.reopen().await;
             return Ok(());
         };
-        let arrived = timeout_at(ask_at, pull.next()).await;
-        self.current.store(false, Ordering::Release);
+        let arrived = timeout_at(look_at, pull.next()).await;
+        self.current.clear();
         match arrived {
             Ok(Some(Ok(message))) => self.consider(message).await,
             Ok(Some(Err(error))) => {
@@ -263,9 +289,15 @@ impl Feed {
                 self.doubtful = true;
                 self.pull = None;
             }
-            Err(_) => self.doubtful = true,
+            Err(_) => self.doubtful |= Instant::now() >= ask_at,
         }
         Ok(())
+    }
+
+    fn is_reconnected(&self) -> bool {
+        self.log
+            .connection()
+            .is_some_and(|connection| connection != self.connection)
     }
 
     fn patience(&self) -> Duration {
@@ -389,8 +421,11 @@ impl Feed {
 
     /// Asks the log for what comes next, whatever the durable says.
     async fn catch_up(&mut self) {
+        // Looked at before: what a later connection loses is another doubt.
+        let connection = self.log.connection();
         if let Ok(batch) = self.read_on().await {
             self.doubtful = false;
+            self.connection = connection.unwrap_or(self.connection);
             self.level_at = Instant::now();
             if batch.is_empty() {
                 self.pending = 0;

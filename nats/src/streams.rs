@@ -63,7 +63,7 @@ pub fn name(partition: Partition) -> String {
 /// Everything there is to be, in the order it is made.
 pub fn definitions(layout: &Layout) -> Vec<Config> {
     let mut all: Vec<Config> = layout.partitions.all().map(|p| events(layout, p)).collect();
-    all.push(leases(layout));
+    all.push(leases(layout.replicas));
     all.extend([inbound(layout), parked(layout)]);
     all.extend([provider_refs(layout), lanes(layout), channel_state(layout)]);
     all
@@ -102,13 +102,13 @@ fn events(layout: &Layout, partition: Partition) -> Config {
 }
 
 /// A key-value bucket, spelled out as the stream it is: the client's helper cannot set everything.
-fn bucket(layout: &Layout, name: &str, description: &str) -> Config {
+fn bucket(replicas: usize, name: &str, description: &str) -> Config {
     Config {
         name: format!("KV_{name}"),
         description: Some(description.to_owned()),
         subjects: vec![format!("$KV.{name}.>")],
         retention: RetentionPolicy::Limits,
-        num_replicas: layout.replicas,
+        num_replicas: replicas,
         discard: DiscardPolicy::New,
         max_messages_per_subject: 1,
         duplicate_window: DEDUPE_WINDOW,
@@ -119,13 +119,14 @@ fn bucket(layout: &Layout, name: &str, description: &str) -> Config {
     }
 }
 
-fn leases(layout: &Layout) -> Config {
+/// The bucket of leases, as the stream it is.
+pub(crate) fn leases(replicas: usize) -> Config {
     let what = "Chat4All leases: who works on which partition; lost = seconds of pause";
     Config {
         storage: StorageType::Memory,
         max_age: LEASE_MAX_AGE,
         duplicate_window: LEASE_MAX_AGE,
-        ..bucket(layout, LEASES, what)
+        ..bucket(replicas, LEASES, what)
     }
 }
 
@@ -180,7 +181,7 @@ fn provider_refs(layout: &Layout) -> Config {
     Config {
         max_age: PROVIDER_REFS_MAX_AGE,
         persist_mode: rebuildable(layout),
-        ..bucket(layout, PROVIDER_REFS, what)
+        ..bucket(layout.replicas, PROVIDER_REFS, what)
     }
 }
 
@@ -188,13 +189,13 @@ fn lanes(layout: &Layout) -> Config {
     let what = "Chat4All low-water marks of bridges; lost = a slower restart";
     Config {
         persist_mode: rebuildable(layout),
-        ..bucket(layout, LANES, what)
+        ..bucket(layout.replicas, LANES, what)
     }
 }
 
 fn channel_state(layout: &Layout) -> Config {
     let what = "Chat4All pauses of channel accounts; lost = learnt again";
-    bucket(layout, CHANNEL_STATE, what)
+    bucket(layout.replicas, CHANNEL_STATE, what)
 }
 
 /// On one node, what the log can rebuild need not wait for the disk. A cluster does not offer that.

@@ -27,7 +27,7 @@ pub fn parse(subject: &str) -> Option<(Partition, &str)> {
         .strip_prefix(EVENTS)?
         .strip_prefix('.')?
         .split_once('.')?;
-    if number.len() != 2 {
+    if number.len() != 2 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     Some((Partition::new(number.parse().ok()?)?, path))

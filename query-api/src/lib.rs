@@ -1,1 +1,16 @@
-//! GraphQL and REST reads over the read models.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod api;
+mod batch;
+mod cursor;
+mod explorer;
+mod graphql;
+mod page;
+mod problem;
+mod rest;
+mod session;
+mod status;
+
+pub use api::{Models, QueryApi};
+pub use graphql::sdl;

@@ -96,7 +96,10 @@ impl Checks {
     /// `GET /livez` and `GET /readyz`.
     pub fn routes(&self) -> Router {
         let (role, checks) = (self.role, self.clone());
-        let alive = move || async move { Json(json!({ "status": "alive", "role": role })) };
+        // The pid tells whoever started this process that it is this process that answers there.
+        let pid = std::process::id();
+        let alive =
+            move || async move { Json(json!({ "status": "alive", "role": role, "pid": pid })) };
         let ready = move || async move { checks.answer().await };
         Router::new()
             .route("/livez", get(alive))

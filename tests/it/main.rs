@@ -6,9 +6,14 @@
 
 mod architecture;
 mod bridges;
+mod command_api;
 mod commit_under_fault;
 mod leases;
 mod log;
+mod projector;
+mod query_api;
 mod reading_under_fault;
 mod supervisor;
 mod support;
+mod tour;
+mod whole_system;

@@ -128,7 +128,7 @@ impl StartError {
     }
 
     /// Whether another process was faster in taking the port that this one was started with.
-    pub(super) fn is_port_taken(&self) -> bool {
+    pub fn is_port_taken(&self) -> bool {
         matches!(self, Self::Ended { log, .. }
             if log.contains("address already in use") || log.contains("Address already in use"))
     }

@@ -10,6 +10,9 @@ use super::StartError;
 const TAIL_BYTES: u64 = 2_000;
 
 /// Opens `path` for appending.
+///
+/// # Errors
+/// [`StartError::File`].
 pub fn open(path: &Path) -> Result<File, StartError> {
     OpenOptions::new()
         .create(true)

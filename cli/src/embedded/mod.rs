@@ -26,6 +26,7 @@ mod tools;
 pub use cluster::{ClusterOptions, NatsCluster};
 pub use directory::temp_dir;
 pub use error::{StartError, StopError};
+pub use log_file::{open as open_log, tail as log_tail};
 pub use nats::{Nats, NatsOptions};
 pub use port::Port;
 pub use postgres::{Postgres, PostgresOptions};

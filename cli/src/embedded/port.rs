@@ -21,7 +21,10 @@ pub enum Port {
 
 impl Port {
     /// A port that was free a moment ago. Somebody may take it before the server does, so callers try again.
-    pub(super) fn pick(self) -> Result<u16, StartError> {
+    ///
+    /// # Errors
+    /// [`StartError::NoFreePort`].
+    pub fn pick(self) -> Result<u16, StartError> {
         match self {
             Self::Exactly(port) => Ok(port),
             Self::Any => free(0).ok_or(StartError::NoFreePort {

@@ -5,6 +5,10 @@
 pub struct Addresses {
     /// Clients of NATS connect here: `nats://127.0.0.1:4222`, or several with commas.
     pub nats: String,
+    /// Commands are posted here: `http://127.0.0.1:8080`.
+    pub commands: String,
+    /// Queries are asked here; the same place unless every role has a process of its own.
+    pub queries: String,
     /// The database: `postgres://chat4all@127.0.0.1:5432/chat4all`. May hold a password.
     pub postgres: String,
     /// Those of the two that `up` started, and will stop.
@@ -16,27 +20,23 @@ impl Addresses {
     pub fn postgres_without_password(&self) -> String {
         without_password(&self.postgres)
     }
+}
 
-    /// Lines for a shell to source. Values are quoted; a quote inside a value stays a quote.
-    pub fn as_shell(&self) -> String {
-        let variables = [
-            ("CHAT4ALL_NATS__URL", self.nats.clone()),
-            ("CHAT4ALL_POSTGRES__URL", self.postgres.clone()),
-            // So that `up` in a shell that sourced this starts its own servers again.
-            ("CHAT4ALL_UP_STARTED", self.started.join(" ")),
-        ];
-        let lines = variables.iter().map(|(name, value)| {
-            let quoted = value.replace('\'', r"'\''");
-            format!("export {name}='{quoted}'\n")
-        });
-        lines.collect()
-    }
+/// Lines for a shell to source. Values are quoted; a quote inside a value stays a quote.
+pub fn as_shell(variables: &[(String, String)]) -> String {
+    let lines = variables.iter().map(|(name, value)| {
+        let quoted = value.replace('\'', r"'\''");
+        format!("export {name}='{quoted}'\n")
+    });
+    lines.collect()
 }
 
 impl std::fmt::Debug for Addresses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Addresses")
             .field("nats", &without_password(&self.nats))
+            .field("commands", &self.commands)
+            .field("queries", &self.queries)
             .field("postgres", &self.postgres_without_password())
             .field("started", &self.started.len())
             .finish()
@@ -69,14 +69,11 @@ mod tests {
     #[test]
     fn a_shell_reads_back_what_was_written() {
         let nats = "nats://user:it's $HOME `x` \"y\"@127.0.0.1:4222";
-        let addresses = Addresses {
-            nats: nats.into(),
-            postgres: "postgres://chat4all@127.0.0.1:5/chat4all".into(),
-            started: vec!["a".into(), "b".into()],
-        };
+        let variables = [("ADDRESS", nats), ("STARTED", "a b")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let script = format!(
-            "{}printf '%s|%s' \"$CHAT4ALL_NATS__URL\" \"$CHAT4ALL_UP_STARTED\"",
-            addresses.as_shell()
+            "{}printf '%s|%s' \"$ADDRESS\" \"$STARTED\"",
+            as_shell(&variables)
         );
         let output = std::process::Command::new("sh")
             .args(["-c", &script])

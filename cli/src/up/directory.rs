@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::Addresses;
+use super::addresses::as_shell;
 
 /// A directory that is ours until the value is dropped or we are dead.
 #[derive(Debug)]
@@ -66,11 +66,11 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Writes the addresses to `env`, for our own eyes only: they may hold passwords.
+    /// Writes variables to `env`, for a shell to source and for our own eyes only: there are secrets among them.
     ///
     /// # Errors
     /// If the file cannot be written; the old one is then still whole.
-    pub fn write_env(&self, addresses: &Addresses) -> anyhow::Result<()> {
+    pub fn write_env(&self, variables: &[(String, String)]) -> anyhow::Result<()> {
         let (new, path) = (self.join("env.new"), self.join("env"));
         let write = || -> std::io::Result<()> {
             // A leftover might be readable by others.
@@ -80,7 +80,7 @@ impl Directory {
                 .write(true)
                 .mode(0o600)
                 .open(&new)?;
-            file.write_all(addresses.as_shell().as_bytes())?;
+            file.write_all(as_shell(variables).as_bytes())?;
             fs::rename(&new, &path)
         };
         write().with_context(|| format!("cannot write {}", path.display()))

@@ -1,7 +1,7 @@
 //! `chat4all up`: everything on one machine, under one supervisor.
 //!
-//! Starts nats-server and Postgres (or uses those given by URL), then does the start-up work on them, and keeps all
-//! of it running until Ctrl-C. Guarantees:
+//! Starts nats-server and Postgres (or uses those given by URL), makes the log and the read models on them, starts the
+//! roles, sends a first message through all of it, and keeps everything running until Ctrl-C. Guarantees:
 //! - one `up` per directory, by a lock that cannot be left behind;
 //! - a child that dies is started again on the same port and data, and this is said aloud;
 //! - Ctrl-C stops everything in order and exits 0; a second one kills; an unclean stop exits 1;
@@ -9,8 +9,11 @@
 
 mod addresses;
 mod directory;
-mod provision;
+mod first;
+mod role;
+mod secrets;
 mod servers;
+mod settings;
 mod signals;
 mod supervise;
 
@@ -22,6 +25,12 @@ use clap::Args;
 
 pub use addresses::Addresses;
 
+use crate::roles::Role;
+use crate::tool;
+use directory::Directory;
+use role::RoleProcess;
+use servers::{Server, Servers};
+
 /// Flags of `chat4all up`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -31,12 +40,18 @@ Examples:
   UP_EXIT=1 chat4all up                        start, do the start-up work, stop; for checks
   CHAT4ALL_POSTGRES__URL=postgres://… chat4all up   with a Postgres of your own
 
-Files: .chat4all/env (addresses), .chat4all/log/*.log (the servers' logs), .chat4all/nats and .chat4all/postgres (data).
+Files: .chat4all/env (addresses, secrets and a token), .chat4all/secrets (keep it with the log), .chat4all/log/*.log (the servers' logs), .chat4all/nats and .chat4all/postgres (data).
 To begin anew, stop it and remove .chat4all/.")]
 pub struct Up {
     /// Where data, logs and addresses are kept.
     #[arg(long, default_value = ".chat4all")]
     pub dir: PathBuf,
+    /// A process for each role, instead of one for all of them.
+    #[arg(long)]
+    pub split: bool,
+    /// First port to try for HTTP; the next free one is taken.
+    #[arg(long, default_value_t = 8080)]
+    pub http_port: u16,
     /// First port to try for NATS; the next free one is taken.
     #[arg(long, default_value_t = 4222)]
     pub nats_port: u16,
@@ -85,15 +100,13 @@ pub fn main(up: &Up) -> ExitCode {
 async fn run(up: &Up) -> anyhow::Result<()> {
     let mut signals = signals::Signals::listen().context("cannot listen for signals")?;
     let directory = directory::Directory::take(&up.dir)?;
-    let servers = tokio::select! {
-        started = servers::Servers::start(up, &directory) => started?,
+    let (system, servers) = tokio::select! {
+        started = start(up, &directory) => started?,
         signal = signals.next() => anyhow::bail!("stopped by {signal} while starting"),
     };
-    let addresses = servers.addresses();
-    directory.write_env(&addresses)?;
     let supervisor = supervise::Supervisor::start(servers);
     let ended = tokio::select! {
-        done = work(up, &addresses) => done,
+        done = work(up, &system) => done,
         signal = signals.next() => { say(format_args!("{signal}: stopping")); Ok(()) }
     };
     tokio::select! {
@@ -102,12 +115,72 @@ async fn run(up: &Up) -> anyhow::Result<()> {
     }
 }
 
-/// The start-up work, and then whatever runs until the end.
-async fn work(up: &Up, addresses: &Addresses) -> anyhow::Result<()> {
-    provision::run(addresses).await?;
+/// What was started, as its user needs to know it.
+struct System {
+    addresses: Addresses,
+    token: String,
+    env: PathBuf,
+}
+
+/// Starts the servers, makes what is missing on them, and starts the roles.
+async fn start(up: &Up, directory: &Directory) -> anyhow::Result<(System, Servers)> {
+    let secrets = secrets::Secrets::of(directory)?;
+    let mut servers = Servers::start(up, directory).await?;
+    let settings = settings::variables(&servers, &secrets);
+    let config = settings::config(&settings)?;
+    tool::provision::tell(&tool::provision::provision(&config).await?)?;
+    let roles: &[Role] = match up.split {
+        true => &[Role::CommandApi, Role::QueryApi, Role::Projector],
+        false => &[Role::All],
+    };
+    let mut urls = Vec::new();
+    let mut port = up.http_port;
+    for role in roles {
+        let started = RoleProcess::start(*role, port, directory, &settings).await?;
+        port = started.port() + 1;
+        urls.push(started.url());
+        // In front of the servers they use: they stop before them.
+        servers.own.insert(0, Server::Role(started));
+    }
+    // The first takes commands; the second, where there is one, answers queries.
+    let addresses = servers.addresses(urls[0].clone(), urls.get(1).unwrap_or(&urls[0]).clone());
+    let token = settings::token(&config, &secrets);
+    directory.write_env(&for_a_shell(&settings, &addresses, &token))?;
+    let env = up.dir.join("env");
+    Ok((
+        System {
+            addresses,
+            token,
+            env,
+        },
+        servers,
+    ))
+}
+
+/// Everything that commands in another shell need.
+fn for_a_shell(
+    settings: &[(String, String)],
+    addresses: &Addresses,
+    token: &str,
+) -> Vec<(String, String)> {
+    let more = [
+        ("CHAT4ALL_URL", addresses.commands.clone()),
+        ("CHAT4ALL_QUERY_URL", addresses.queries.clone()),
+        ("CHAT4ALL_TOKEN", token.to_owned()),
+        // So that `up` in a shell that sourced this starts its own servers again.
+        ("CHAT4ALL_UP_STARTED", addresses.started.join(" ")),
+    ];
+    let more = more.map(|(name, value)| (name.to_owned(), value));
+    settings.iter().cloned().chain(more).collect()
+}
+
+/// The first message, and then whatever runs until the end.
+async fn work(up: &Up, system: &System) -> anyhow::Result<()> {
+    let conversation = first::message(&system.addresses, &system.token).await?;
     if up.exit {
         return Ok(());
     }
+    first::what_to_try(&system.addresses, &system.env, &conversation);
     say(format_args!("running; Ctrl-C stops everything"));
     std::future::pending().await
 }

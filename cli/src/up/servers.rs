@@ -1,16 +1,21 @@
-//! The servers `up` works with: its own, or somebody else's by URL.
+//! The servers `up` works with, its own or somebody else's by URL, and the roles on them.
 
 use std::process::ExitStatus;
 
 use super::directory::Directory;
+use super::role::RoleProcess;
 use super::{Addresses, Up, say};
 use crate::embedded::{Nats, NatsOptions, Port, Postgres, PostgresOptions, StartError, StopError};
 
 /// Both servers; `None` for one that is not ours.
 #[derive(Debug)]
 pub struct Servers {
-    nats_url: String,
-    postgres_url: String,
+    /// Clients of NATS connect here.
+    pub nats_url: String,
+    /// Monitoring of the NATS server that we started.
+    pub nats_monitor: Option<String>,
+    /// The database.
+    pub postgres_url: String,
     /// Those we started, in the order in which they are to be stopped.
     pub own: Vec<Server>,
 }
@@ -22,6 +27,8 @@ pub enum Server {
     Nats(Nats),
     /// The read models.
     Postgres(Postgres),
+    /// A part of Chat4All.
+    Role(RoleProcess),
 }
 
 impl Servers {
@@ -53,6 +60,7 @@ impl Servers {
         let (nats, postgres) = tokio::try_join!(nats, postgres)?;
         let given = |url: &Option<String>| url.clone().unwrap_or_default();
         let nats_url = nats.as_ref().map_or_else(|| given(&up.nats_url), Nats::url);
+        let nats_monitor = nats.as_ref().map(Nats::monitor_url);
         let postgres_url = postgres
             .as_ref()
             .map_or_else(|| given(&up.postgres_url), Postgres::url);
@@ -63,17 +71,20 @@ impl Servers {
             .collect();
         Ok(Self {
             nats_url,
+            nats_monitor,
             postgres_url,
             own,
         })
     }
 
-    /// Where they are.
-    pub fn addresses(&self) -> Addresses {
+    /// Where they are, and where the roles will be.
+    pub fn addresses(&self, commands: String, queries: String) -> Addresses {
         Addresses {
             nats: self.nats_url.clone(),
+            commands,
+            queries,
             postgres: self.postgres_url.clone(),
-            started: self.own.iter().map(Server::url).collect(),
+            started: self.own.iter().filter_map(Server::url).collect(),
         }
     }
 }
@@ -89,13 +100,16 @@ impl Server {
         match self {
             Self::Nats(_) => "nats-server",
             Self::Postgres(_) => "postgres",
+            Self::Role(role) => role.name(),
         }
     }
 
-    fn url(&self) -> String {
+    /// What others would take for a server of their own.
+    fn url(&self) -> Option<String> {
         match self {
-            Self::Nats(nats) => nats.url(),
-            Self::Postgres(postgres) => postgres.url(),
+            Self::Nats(nats) => Some(nats.url()),
+            Self::Postgres(postgres) => Some(postgres.url()),
+            Self::Role(_) => None,
         }
     }
 
@@ -104,6 +118,7 @@ impl Server {
         match self {
             Self::Nats(nats) => nats.exited().await,
             Self::Postgres(postgres) => postgres.exited().await,
+            Self::Role(role) => role.exited().await,
         }
     }
 
@@ -112,6 +127,7 @@ impl Server {
         match self {
             Self::Nats(nats) => nats.restart().await,
             Self::Postgres(postgres) => postgres.restart().await,
+            Self::Role(role) => role.restart().await,
         }
     }
 
@@ -120,6 +136,7 @@ impl Server {
         let stopped = match self {
             Self::Nats(nats) => nats.stop().await,
             Self::Postgres(postgres) => postgres.stop().await,
+            Self::Role(role) => role.stop().await,
         };
         say(format_args!("{} stopped", self.name()));
         stopped

@@ -28,9 +28,7 @@ pub use effective::Effective;
 pub use mistake::{Mistake, Mistakes};
 pub use reader::Entry;
 pub use reference::reference;
-pub use sections::{
-    Auth, Bridges, Http, Ids, Leases, Log, Nats, Postgres, Projector, Query, Shutdown, Telemetry,
-};
+pub use sections::{Auth, Bridges, Http, Ids, Log, Nats, Postgres, Projector, Shutdown, Telemetry};
 pub use source::{Origin, Sources};
 pub use types::{LogFormat, Milliseconds, Poison, Seconds, Sync};
 
@@ -79,12 +77,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Events in, rows out.
     pub projector: Projector,
-    /// Reads.
-    pub query: Query,
     /// The outside world.
     pub bridges: Bridges,
-    /// How workers share partitions.
-    pub leases: Leases,
     /// How a role stops.
     pub shutdown: Shutdown,
     /// Accounts at providers, by the account's id.
@@ -149,9 +143,7 @@ impl Config {
         let ids = Ids::read(&mut reader.section("ids"));
         let telemetry = Telemetry::read(&mut reader.section("telemetry"));
         let projector = Projector::read(&mut reader.section("projector"));
-        let query = Query::read(&mut reader.section("query"));
         let bridges = Bridges::read(&mut reader.section("bridges"));
-        let leases = Leases::read(&mut reader.section("leases"));
         let shutdown = Shutdown::read(&mut reader.section("shutdown"));
         let channels = channels::read(&mut reader.section("channels"));
         Some(Self {
@@ -163,9 +155,7 @@ impl Config {
             ids: ids?,
             telemetry: telemetry?,
             projector: projector?,
-            query: query?,
             bridges: bridges?,
-            leases: leases?,
             shutdown: shutdown?,
             channels: channels?,
         })

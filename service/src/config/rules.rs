@@ -34,11 +34,6 @@ const LESS: &[Less] = &[
         rule: "the request timeout must be shorter than the grace, or a stop cuts off requests that would have been answered",
     },
     Less {
-        one: "query.at_least_wait_ms",
-        other: "http.request_timeout_ms",
-        rule: "the wait for a position must be shorter than the request timeout, or the answer is 504 where it should say how far the projection is",
-    },
-    Less {
         one: "postgres.acquire_timeout_ms",
         other: "http.request_timeout_ms",
         rule: "the wait for a connection must be shorter than the request timeout, or a busy database looks like a slow server",
@@ -47,16 +42,6 @@ const LESS: &[Less] = &[
         one: "postgres.statement_timeout_ms",
         other: "http.request_timeout_ms",
         rule: "the statement timeout must be shorter than the request timeout, or abandoned statements go on running",
-    },
-    Less {
-        one: "leases.renew_ms",
-        other: "leases.stop_starting_ms",
-        rule: "a lease must be renewed before its owner stops starting work",
-    },
-    Less {
-        one: "leases.stop_starting_ms",
-        other: "leases.max_age_ms",
-        rule: "an owner must stop starting work before its lease is free for others",
     },
 ];
 
@@ -77,15 +62,6 @@ pub(crate) fn check(entries: &[Entry]) -> Vec<Mistake> {
         {
             mistakes.push(pair((*one, a.to_string()), (*other, b.to_string()), rule));
         }
-    }
-    if let (Some(a), Some(b)) = (number("query.page_default"), number("query.page_max"))
-        && a > b
-    {
-        mistakes.push(pair(
-            ("query.page_default", a.to_string()),
-            ("query.page_max", b.to_string()),
-            "the usual page must not be larger than the largest",
-        ));
     }
     let set = |key: &str| found(key).map(|value| !value.is_null());
     let word = |set: bool| if set { "set" } else { "not set" }.to_owned();

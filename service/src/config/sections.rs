@@ -38,6 +38,11 @@ section! {
         replicas: usize = one_number_of(&[1, 3]).or(1usize),
         /// When the broker writes to disk. `always`: before each acknowledgement, so that what was accepted survives a power cut; this bounds the rate of one stream to that of its disk. `relaxed`: every two minutes; faster, and a power cut of the node (of the majority in a cluster) takes back what was accepted since. Readiness is red while the broker does otherwise.
         sync: Sync = sync().or(Sync::Always),
+        /// Where each node's monitoring answers: readiness asks there whether the broker really writes as `sync` says. With `sync = relaxed` nobody asks.
+        monitor_url: Vec<Url> = addresses(
+            "one or more addresses such as http://127.0.0.1:8222, divided by commas, without user and password",
+            &["http", "https"],
+        ).or(vec![local_monitor()]),
         /// How much the log may hold, all partitions together. At 95 % new messages are refused (507), so that outcomes and receipts still fit. Fixed when the streams are made; raising it later is an operator's step.
         max_bytes: u64 = whole(64 * KIB * KIB, 1 << 50).or(4 * GIB),
         /// How often the connection is checked; a broker that went away without a word is noticed after two.
@@ -47,6 +52,10 @@ section! {
 
 fn local_nats() -> Url {
     Url::parse("nats://127.0.0.1:4222").expect("a constant that parses")
+}
+
+fn local_monitor() -> Url {
+    Url::parse("http://127.0.0.1:8222").expect("a constant that parses")
 }
 
 section! {
@@ -137,22 +146,6 @@ section! {
 }
 
 section! {
-    /// Reads.
-    pub struct Query {
-        /// How long a read waits for the position it asks for (`at_least`); then 503.
-        at_least_wait_ms: Milliseconds = milliseconds(60_000).or(5_000),
-        /// How deep a GraphQL query may nest.
-        max_depth: usize = count(1, 100).or(12usize),
-        /// How much a GraphQL query may ask for: one per field, times page sizes.
-        max_complexity: usize = count(1, 1_000_000).or(2_000usize),
-        /// Items on a page when nothing is asked for.
-        page_default: usize = count(1, 1_000).or(50usize),
-        /// Items on a page, at most.
-        page_max: usize = count(1, 1_000).or(100usize),
-    }
-}
-
-section! {
     /// The outside world.
     pub struct Bridges {
         /// How long the broker waits for a bridge to say that it has folded an event.
@@ -167,18 +160,6 @@ section! {
         transient_schedule_ms: Vec<Milliseconds> = schedule().or([1_000, 5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000].map(Milliseconds)),
         /// The largest body of a webhook call, in bytes.
         webhook_body_limit_bytes: usize = count(1_024, 4 * 1_048_576).or(4_194_304usize),
-    }
-}
-
-section! {
-    /// How workers of one role share partitions.
-    pub struct Leases {
-        /// After how long a lease that was not renewed is free for others. Fixed when the bucket is made.
-        max_age_ms: Milliseconds = milliseconds(DAY_MS).or(10_000),
-        /// How often an owner renews.
-        renew_ms: Milliseconds = milliseconds(DAY_MS).or(3_000),
-        /// After how long without a renewal an owner starts nothing new, by its own clock.
-        stop_starting_ms: Milliseconds = milliseconds(DAY_MS).or(6_000),
     }
 }
 

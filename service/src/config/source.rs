@@ -22,6 +22,9 @@ const NOT_SETTINGS: &[&str] = &[
     "CHAT4ALL_STACK",
     "CHAT4ALL_URL",
     "CHAT4ALL_TOKEN",
+    "CHAT4ALL_QUERY_URL",
+    "CHAT4ALL_UP_STARTED",
+    "CHAT4ALL_SEED",
 ];
 
 /// What tests may call their own knobs.

@@ -112,8 +112,6 @@ partitions = 'eight'
 hs256_secret = 'too short'
 [bridges]
 provider_timeout_ms = 30000
-[query]
-page_default = 200
 [channels.whatsapp-main]
 kind = 'whatsapp'
 phone_number_id = '+49 151'
@@ -144,16 +142,11 @@ fn timeouts_that_do_not_nest_are_refused_in_every_pair() {
 [http]
 command_deadline_ms = 25000
 request_timeout_ms = 20000
-[leases]
-renew_ms = 6000
-max_age_ms = 6000
 [bridges]
 provider_timeout_ms = 30000
 [nats]
 user = 'u'
 credentials_file = '/etc/chat4all/nats.creds'
-[query]
-at_least_wait_ms = 20000
 [postgres]
 acquire_timeout_ms = 20000
 statement_timeout_ms = 20000

@@ -56,7 +56,7 @@ impl Server {
     pub async fn start(routes: Router) -> Self {
         let file = format!(
             "[auth]\nhs256_secret = '{}'\n[ids]\nsecret = '{}'\n[http]\nbody_limit_bytes = 1024\n\
-             request_timeout_ms = 300\ncommand_deadline_ms = 200\n[query]\nat_least_wait_ms = 100\n\
+             request_timeout_ms = 300\ncommand_deadline_ms = 200\n\
              [postgres]\nacquire_timeout_ms = 100\nstatement_timeout_ms = 100\n",
             "s".repeat(32),
             "0".repeat(64)

@@ -1,76 +1,18 @@
 //! `chat4all up`, as its user sees it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chat4all_cli::embedded::{
-    Nats, NatsOptions, chat4all_program, children_of, is_running, temp_dir,
-};
-use rustix::process::{Pid, Signal, kill_process};
+use chat4all_cli::embedded::{Nats, NatsOptions, children_of, is_running, temp_dir};
+use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{publish, start_postgres, wait_for, wait_until_gone};
-
-/// A `chat4all up`, killed at the end of the test.
-struct Up {
-    child: Child,
-    output: BufReader<std::process::ChildStdout>,
-}
-
-impl Up {
-    fn command(dir: &Path) -> Command {
-        let mut command = Command::new(chat4all_program().unwrap());
-        command.arg("up").arg("--dir").arg(dir);
-        for variable in [
-            "CHAT4ALL_NATS__URL",
-            "CHAT4ALL_POSTGRES__URL",
-            "CHAT4ALL_UP_STARTED",
-            "UP_EXIT",
-        ] {
-            command.env_remove(variable);
-        }
-        command.stdin(Stdio::null());
-        command
-    }
-
-    /// Returns when it says that it runs.
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut up = Self { child, output };
-        let mut seen = String::new();
-        while !seen.contains("running") {
-            let read = up.output.read_line(&mut seen).unwrap();
-            assert!(read > 0, "up ended: {seen}");
-        }
-        up
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// How it ends, and what else it said.
-    fn wait(mut self) -> (ExitStatus, String) {
-        let status = wait_for("end of up", || {
-            self.child.try_wait().unwrap().ok_or("still runs")
-        });
-        let mut said = String::new();
-        self.output.read_to_string(&mut said).unwrap();
-        (status, said)
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::support::up::{Up, send};
 
 fn variable(dir: &Path, name: &str) -> String {
     let script = format!(". '{}/env'; printf %s \"${name}\"", dir.display());
@@ -105,7 +47,7 @@ fn up_that_is_told_to_exit_exits_cleanly_and_leaves_nothing() {
 #[test]
 fn up_killed_with_kill_9_leaves_no_child() {
     let dir = temp_dir().unwrap();
-    let up = Up::start(Up::command(dir.path()));
+    let up = Up::start(dir.path(), Up::command(dir.path()));
     let children = descendants_of(up.pid());
     assert!(
         children.len() > 2,
@@ -115,7 +57,7 @@ fn up_killed_with_kill_9_leaves_no_child() {
     wait_until_gone(&children);
     // What is left behind does not keep the next one from starting.
     let (status, _) = {
-        let next = Up::start(Up::command(dir.path()));
+        let next = Up::start(dir.path(), Up::command(dir.path()));
         send(next.pid(), Signal::TERM);
         next.wait()
     };
@@ -125,7 +67,7 @@ fn up_killed_with_kill_9_leaves_no_child() {
 #[test]
 fn a_second_up_in_the_same_directory_is_refused() {
     let dir = temp_dir().unwrap();
-    let first = Up::start(Up::command(dir.path()));
+    let first = Up::start(dir.path(), Up::command(dir.path()));
     let second = Up::command(dir.path()).output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8(second.stderr).unwrap();
@@ -138,7 +80,7 @@ fn a_second_up_in_the_same_directory_is_refused() {
 #[test]
 fn ctrl_c_stops_everything_and_exits_with_0() {
     let dir = temp_dir().unwrap();
-    let up = Up::start(Up::command(dir.path()));
+    let up = Up::start(dir.path(), Up::command(dir.path()));
     let children = descendants_of(up.pid());
     send(up.pid(), Signal::INT);
     let (status, said) = up.wait();
@@ -148,6 +90,7 @@ fn ctrl_c_stops_everything_and_exits_with_0() {
         said.lines().collect::<Vec<_>>(),
         [
             "SIGINT: stopping",
+            "all stopped",
             "postgres stopped",
             "nats-server stopped"
         ]
@@ -158,7 +101,7 @@ fn ctrl_c_stops_everything_and_exits_with_0() {
 #[test]
 fn a_second_ctrl_c_kills_and_exits_with_1() {
     let dir = temp_dir().unwrap();
-    let mut up = Up::start(Up::command(dir.path()));
+    let mut up = Up::start(dir.path(), Up::command(dir.path()));
     let children = descendants_of(up.pid());
     let postgres = *children
         .iter()
@@ -190,7 +133,7 @@ fn a_second_ctrl_c_kills_and_exits_with_1() {
 #[test]
 fn a_server_that_dies_is_started_again_where_it_was() {
     let dir = temp_dir().unwrap();
-    let up = Up::start(Up::command(dir.path()));
+    let up = Up::start(dir.path(), Up::command(dir.path()));
     let server = |name: &str| {
         let found = children_of(up.pid())
             .into_iter()
@@ -232,9 +175,15 @@ async fn servers_given_by_url_are_used_and_left_alone() {
     let mut command = Up::command(&dir.path().join("up"));
     command
         .env("CHAT4ALL_NATS__URL", nats.url())
+        .env("CHAT4ALL_NATS__MONITOR_URL", nats.monitor_url())
         .env("CHAT4ALL_POSTGRES__URL", postgres.url());
-    let up = Up::start(command);
-    assert_eq!(children_of(up.pid()), Vec::<u32>::new());
+    let up = Up::start(&dir.path().join("up"), command);
+    let children = children_of(up.pid()).into_iter().map(name_of);
+    assert_eq!(
+        children.collect::<Vec<_>>(),
+        ["chat4all"],
+        "the roles, and no server"
+    );
     assert_eq!(
         variable(&dir.path().join("up"), "CHAT4ALL_NATS__URL"),
         nats.url()
@@ -275,9 +224,4 @@ fn descendants_of(pid: u32) -> Vec<u32> {
         next += 1;
     }
     found
-}
-
-fn send(pid: u32, signal: Signal) {
-    // One that has just ended is as good as one that got the signal.
-    let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
 }

@@ -17,6 +17,20 @@ pub struct OneNode {
     _dir: TempDir,
 }
 
+/// A broker with nothing on it, in a directory that goes away.
+pub struct EmptyNode {
+    pub nats: Nats,
+    _dir: TempDir,
+}
+
+pub async fn empty_node() -> EmptyNode {
+    let dir = temp_dir().expect("a temporary directory");
+    let nats = Nats::start(NatsOptions::in_dir(dir.path()))
+        .await
+        .expect("nats-server starts");
+    EmptyNode { nats, _dir: dir }
+}
+
 pub fn layout(replicas: usize) -> Layout {
     let partitions = PartitionCount::new(8).expect("8 is between 1 and 64");
     Layout {
@@ -27,27 +41,15 @@ pub fn layout(replicas: usize) -> Layout {
 }
 
 pub async fn one_node() -> OneNode {
-    let dir = temp_dir().expect("a temporary directory");
-    let nats = Nats::start(NatsOptions::in_dir(dir.path()))
-        .await
-        .expect("nats-server starts");
+    let EmptyNode { nats, _dir } = empty_node().await;
     let log = provisioned(&nats.url(), &layout(1)).await;
-    OneNode {
-        nats,
-        log,
-        _dir: dir,
-    }
+    OneNode { nats, log, _dir }
 }
 
 pub async fn client(url: &str, name: &str) -> chat4all_nats::Client {
-    let (url, name) = (url.to_owned(), name.to_owned());
-    connect::connect(&Config {
-        url,
-        name,
-        patient: false,
-    })
-    .await
-    .expect("the broker answers")
+    connect::connect(&Config::new(url, name))
+        .await
+        .expect("the broker answers")
 }
 
 pub async fn provisioned(url: &str, layout: &Layout) -> Log {

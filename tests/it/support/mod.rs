@@ -1,8 +1,10 @@
 //! What several tests lean on.
 
 pub mod checker;
+pub mod deliveries;
 pub mod log;
 pub mod proxy;
+pub mod up;
 
 /// The seed of everything random in a test: `CHAT4ALL_SEED`, or a fresh one. Printed, so that a failure can be tried again.
 pub fn seed(test: &str) -> u64 {

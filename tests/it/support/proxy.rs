@@ -4,12 +4,14 @@
 //! `PubAck` may be dropped, and addresses of other servers are cut out of `INFO`, so that nobody goes around the proxy.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +29,9 @@ struct Shared {
     rng: Mutex<Rng>,
     dropped: AtomicU64,
     passed: AtomicU64,
+    /// Nothing from the server gets through; what it was is kept here.
+    swallowing: AtomicBool,
+    swallowed: Mutex<Vec<u8>>,
     cut: Mutex<CancellationToken>,
 }
 
@@ -39,6 +44,8 @@ impl Proxy {
             rng: Mutex::new(Rng::with_seed(seed)),
             dropped: AtomicU64::new(0),
             passed: AtomicU64::new(0),
+            swallowing: AtomicBool::new(false),
+            swallowed: Mutex::default(),
             cut: Mutex::default(),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -80,6 +87,24 @@ impl Proxy {
             self.shared.passed.load(Ordering::Relaxed),
         )
     }
+    /// While `true`, nothing from the server gets through; what came meanwhile is lost.
+    pub fn swallow(&self, swallow: bool) {
+        self.shared.swallowed.lock().unwrap().clear();
+        self.shared.swallowing.store(swallow, Ordering::SeqCst);
+    }
+    /// Waits until something with `text` in it was swallowed.
+    pub async fn has_swallowed(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let swallowed = self.shared.swallowed.lock().unwrap().clone();
+            let swallowed = String::from_utf8_lossy(&swallowed).into_owned();
+            if swallowed.contains(text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "swallowed only: {swallowed}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
     /// Closes every connection there is; new ones are welcome.
     pub fn cut_all(&self) {
         std::mem::take(&mut *self.shared.cut.lock().unwrap()).cancel();
@@ -115,6 +140,14 @@ async fn answers(
         let read = from.read(&mut chunk).await?;
         if read == 0 {
             return Ok(());
+        }
+        if shared.swallowing.load(Ordering::SeqCst) {
+            shared
+                .swallowed
+                .lock()
+                .unwrap()
+                .extend_from_slice(&chunk[..read]);
+            continue;
         }
         buffer.extend_from_slice(&chunk[..read]);
         let mut out = Vec::with_capacity(buffer.len());

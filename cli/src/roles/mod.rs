@@ -1,0 +1,233 @@
+//! The roles as processes: configuration in, parts started, one HTTP server over all of them, an orderly end.
+//!
+//! A role is one part, `all` is every part in one process. What is common – connecting, listening, health, metrics,
+//! shutdown – is here, once.
+
+mod broker;
+mod document;
+mod owned;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use axum::Router;
+use chat4all_command_api as command_api;
+use chat4all_nats::Log;
+use chat4all_postgres as postgres;
+use chat4all_projector as projector;
+use chat4all_query_api::{Models, QueryApi};
+use chat4all_service::auth::Verifier;
+use chat4all_service::health::Checks;
+use chat4all_service::http::{Shell, serve};
+use chat4all_service::metrics::Metrics;
+use chat4all_service::{Config, Shutdown, shutdown, telemetry};
+use clap::Args;
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+use utoipa::openapi::OpenApi;
+use uuid::Uuid;
+
+use crate::tool::{Common, open_log};
+
+/// How much longer than Postgres itself a read waits for an answer.
+const READ_MARGIN: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Which parts a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Every part.
+    All,
+    /// POST in, events out.
+    CommandApi,
+    /// Events in, rows out.
+    Projector,
+    /// GraphQL and REST reads.
+    QueryApi,
+}
+
+impl Role {
+    /// The role's name, as its subcommand.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::CommandApi => "command-api",
+            Self::Projector => "projector",
+            Self::QueryApi => "query-api",
+        }
+    }
+    const fn takes_commands(self) -> bool {
+        matches!(self, Self::All | Self::CommandApi)
+    }
+    const fn projects(self) -> bool {
+        matches!(self, Self::All | Self::Projector)
+    }
+    const fn answers_queries(self) -> bool {
+        matches!(self, Self::All | Self::QueryApi)
+    }
+}
+
+/// Flags of a role.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  chat4all provision && chat4all all                    everything but the servers, on their default addresses
+  CHAT4ALL_HTTP__LISTEN=0.0.0.0:8081 chat4all query-api
+  chat4all command-api --config /etc/chat4all.toml
+
+Every role serves /livez, /readyz and /metrics on its address. SIGTERM stops it in order.
+Exit code: 0 stopped cleanly, 1 failed, 2 work was cut off because stopping took too long.")]
+pub struct RoleCommand {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs a role until a signal asks it to stop, and returns the honest exit code.
+pub fn main(role: Role, command: &RoleCommand) -> ExitCode {
+    let config = match command.common.load() {
+        Ok(loaded) => loaded.config,
+        Err(error) => {
+            eprintln!("chat4all {}: {error:#}", role.name());
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!(
+                "chat4all {}: cannot start the runtime: {error}",
+                role.name()
+            );
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        let guard = match telemetry::init(&config.telemetry, role.name()) {
+            Ok(guard) => guard,
+            Err(error) => {
+                eprintln!("chat4all {}: {error}", role.name());
+                return shutdown::Outcome::Failed;
+            }
+        };
+        let grace = config.shutdown.grace_ms.duration();
+        let outcome =
+            shutdown::run(role.name(), grace, |shutdown| run(role, config, shutdown)).await;
+        drop(guard);
+        outcome
+    });
+    outcome.into()
+}
+
+/// Runs the parts of `role` until `shutdown`.
+///
+/// # Errors
+/// What kept it from starting, or ended it.
+pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let (metrics, checks) = (Metrics::new(), Checks::new(role.name()));
+    let mut routes = Router::new().merge(metrics.routes()).merge(checks.routes());
+    let mut documents: Vec<OpenApi> = Vec::new();
+
+    let log = match role.takes_commands() || role.projects() {
+        true => Some(open_log(&config, role.name()).await?),
+        false => None,
+    };
+    let mut commands = None;
+    if let Some(log) = &log {
+        broker::register_checks(&checks, log, &config)?;
+        if role.takes_commands() {
+            let running = command_api::start(&config, log.clone(), &metrics, &shutdown).await?;
+            running.register_checks(&checks);
+            let (part, document) = running.routes();
+            routes = routes.merge(part);
+            documents.push(document);
+            commands = Some(running);
+        }
+        if role.projects() {
+            project(&config, log, &metrics, &shutdown)?;
+        }
+    }
+    if role.answers_queries() {
+        let (part, document) = queries(&config, &checks)?;
+        routes = routes.merge(part);
+        documents.push(document);
+    }
+    if let Some(all) = document::joined(documents) {
+        routes = routes.merge(document::serve(&all)?);
+    }
+
+    let address: SocketAddr = config.http.listen;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+    let routes = Shell::new(&config.http, &metrics).wrap(routes);
+    let served = serve(listener, routes, &shutdown)
+        .await
+        .context("the HTTP server ended");
+    if let Some(commands) = commands {
+        commands.finish(&shutdown).await;
+    }
+    served
+}
+
+fn project(
+    config: &Config,
+    log: &Log,
+    metrics: &Metrics,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let counted = projector::Metrics::default();
+    metrics.register(|registry| counted.register(registry));
+    let worker = Uuid::now_v7().simple().to_string();
+    let folding = projector::Config {
+        log: log.clone(),
+        postgres: database(config, "projector")?,
+        owned: owned::by_leases(log.clone(), "projector", &worker, shutdown),
+        batch: usize::try_from(config.projector.batch).context("projector.batch")?,
+        poison: config.projector.poison,
+        metrics: counted,
+    };
+    let stopping = shutdown.clone();
+    shutdown.spawn("projector", async move {
+        projector::Projector::run(folding, stopping).await
+    });
+    Ok(())
+}
+
+fn queries(config: &Config, checks: &Checks) -> anyhow::Result<(Router, OpenApi)> {
+    let settings = &config.postgres;
+    let statement = settings.statement_timeout_ms.duration();
+    let pool = database(config, "query-api")?.pool_to_read(
+        u32::try_from(settings.max_connections).context("postgres.max_connections")?,
+        settings.acquire_timeout_ms.duration(),
+        statement,
+    );
+    let asked = pool.clone();
+    checks.register("postgres", move || {
+        let pool = asked.clone();
+        async move {
+            let answer = sqlx::query("select 1").execute(&pool).await;
+            answer
+                .map(drop)
+                .map_err(|_| "Postgres does not answer; reads are 503".to_owned())
+        }
+    });
+    let models = Models {
+        reads: postgres::read::Reads::new(pool.clone(), statement + READ_MARGIN),
+        projected: postgres::Projected::new(pool),
+    };
+    let auth = &config.auth;
+    let verifier = Verifier::new(&auth.hs256_secret, &auth.issuer, auth.audience.as_deref());
+    Ok(QueryApi::new(models, verifier))
+}
+
+/// The read models' database, as `name` sees it.
+///
+/// # Errors
+/// The URL is not one of a database.
+pub fn database(config: &Config, name: &str) -> anyhow::Result<postgres::Config> {
+    let url = config.postgres.url.expose_secret();
+    Ok(postgres::Config::new(
+        url,
+        postgres::Schema::default(),
+        &format!("chat4all {name}"),
+    )?)
+}

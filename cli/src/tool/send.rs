@@ -1,0 +1,169 @@
+//! `chat4all send`: one message over the public API, as any client would.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::line;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a watched message is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Flags of `chat4all send`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  chat4all send --to whatsapp:+4915112345678 'Your parcel is here'
+  chat4all send --conversation 0193… hello --watch
+  chat4all send --to whatsapp:+4915112345678 --key order-4711 hello    may be repeated: sent once
+
+The address of the API and the token come from CHAT4ALL_URL and CHAT4ALL_TOKEN (`. .chat4all/env` sets the first).")]
+pub struct SendCommand {
+    /// Where the command API is.
+    #[arg(long, env = "CHAT4ALL_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// Where the query API is, if it is another place; used by --watch.
+    #[arg(long, env = "CHAT4ALL_QUERY_URL")]
+    query_url: Option<String>,
+    /// A bearer token with messages:write, and conversations:read for --watch.
+    #[arg(long, env = "CHAT4ALL_TOKEN", hide_env_values = true)]
+    token: String,
+    /// The conversation to write into.
+    #[arg(
+        long,
+        value_name = "ID",
+        conflicts_with = "to",
+        required_unless_present = "to"
+    )]
+    conversation: Option<Uuid>,
+    /// The address to write to: CHANNEL:ADDRESS.
+    #[arg(long, value_name = "CHANNEL:ADDRESS")]
+    to: Option<String>,
+    /// Makes repeating safe: the same key in the same conversation is the same message.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Print each change of the message's status until READ or FAILED, for at most this many seconds.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
+    watch: Option<u64>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// What to say.
+    text: String,
+}
+
+/// Sends, and prints the answer.
+///
+/// # Errors
+/// The API refuses or does not answer; what it said is shown.
+pub async fn run(command: &SendCommand) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(TIMEOUT)
+        .build()?;
+    let mut body = json!({ "content": { "type": "text", "text": command.text } });
+    match (&command.to, command.conversation) {
+        (Some(to), _) => {
+            let (channel, address) = to
+                .split_once(':')
+                .context("--to is CHANNEL:ADDRESS, such as whatsapp:+4915112345678")?;
+            body["to"] = json!({ "channel": channel, "address": address });
+        }
+        (None, Some(conversation)) => body["conversation_id"] = json!(conversation),
+        (None, None) => bail!("either --conversation or --to is needed"),
+    }
+    let request = client
+        .post(format!("{}/v1/messages", command.url))
+        .bearer_auth(&command.token);
+    let request = match &command.key {
+        Some(key) => request.header("Idempotency-Key", key),
+        None => request,
+    };
+    let accepted = answer(request.json(&body)).await?;
+    if command.json {
+        line(&accepted)?;
+    } else {
+        line(format_args!(
+            "accepted   message {} in conversation {} at {}",
+            text(&accepted, "message_id"),
+            text(&accepted, "conversation_id"),
+            text(&accepted, "position"),
+        ))?;
+    }
+    match command.watch {
+        Some(seconds) => watch(command, &client, &accepted, Duration::from_secs(seconds)).await,
+        None => Ok(()),
+    }
+}
+
+async fn watch(
+    command: &SendCommand,
+    client: &reqwest::Client,
+    accepted: &Value,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    let base = command.query_url.as_deref().unwrap_or(&command.url);
+    let (conversation, message) = (
+        text(accepted, "conversation_id"),
+        text(accepted, "message_id"),
+    );
+    let url = format!("{base}/v1/conversations/{conversation}/messages/{message}");
+    let (begun, mut seen) = (Instant::now(), String::new());
+    while begun.elapsed() < patience {
+        let position = text(accepted, "position");
+        let request = client
+            .get(&url)
+            .query(&[("at_least", position)])
+            .bearer_auth(&command.token);
+        let shown = answer(request).await?;
+        let status = text(&shown, "status").to_owned();
+        if status != seen {
+            if command.json {
+                line(&shown)?;
+            } else {
+                line(format_args!(
+                    "{status:<10} after {} ms",
+                    begun.elapsed().as_millis()
+                ))?;
+            }
+            seen = status;
+        }
+        if matches!(seen.as_str(), "READ" | "FAILED") || shown["deliveries"] == json!([]) {
+            return Ok(());
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+    let response = request.send().await.context("the API does not answer")?;
+    let status = response.status();
+    let body: Value = response
+        .json()
+        .await
+        .with_context(|| format!("{status}, and no JSON"))?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let mut said = format!("{status}: {}", text(&body, "detail"));
+    for error in body["errors"].as_array().into_iter().flatten() {
+        said.push_str(&format!(
+            "\n  {}: {}",
+            text(error, "pointer"),
+            text(error, "detail")
+        ));
+    }
+    said.push_str(&format!("\n  trace id {}", text(&body, "trace_id")));
+    bail!(said)
+}
+
+fn text<'a>(body: &'a Value, field: &str) -> &'a str {
+    body[field].as_str().unwrap_or("?")
+}

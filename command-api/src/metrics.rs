@@ -1,0 +1,85 @@
+//! What commands cost and how they end.
+
+use std::time::Duration;
+
+use chat4all_domain::Aggregate;
+use chat4all_nats::execute::{Error, Executed};
+use chat4all_service::metrics::{Metrics, seconds};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    command: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Command {
+    command: &'static str,
+}
+
+/// The numbers of commands; a cheap handle.
+#[derive(Clone, Debug)]
+pub struct CommandMetrics {
+    ended: Family<Ended, Counter>,
+    appended: Family<Command, Histogram, fn() -> Histogram>,
+}
+
+impl CommandMetrics {
+    /// Registers them; once per process.
+    pub fn register(metrics: &Metrics) -> Self {
+        let this = Self {
+            ended: Family::default(),
+            appended: Family::new_with_constructor(seconds),
+        };
+        metrics.register(|registry| {
+            registry.register(
+                "commands",
+                "Commands carried out, by command and outcome (appended, unchanged, or why not)",
+                this.ended.clone(),
+            );
+            registry.register_with_unit(
+                "command_append_duration",
+                "Time from handing a command to the log's queue until its append was acknowledged",
+                Unit::Seconds,
+                this.appended.clone(),
+            );
+        });
+        this
+    }
+
+    pub(crate) fn ended<A: Aggregate>(
+        &self,
+        command: &'static str,
+        result: &Result<Executed<A>, Error<A::Error>>,
+        elapsed: Duration,
+    ) {
+        let outcome = outcome(result);
+        self.ended.get_or_create(&Ended { command, outcome }).inc();
+        if outcome == APPENDED {
+            self.appended
+                .get_or_create(&Command { command })
+                .observe(elapsed.as_secs_f64());
+        }
+    }
+}
+
+const APPENDED: &str = "appended";
+
+fn outcome<A: Aggregate>(result: &Result<Executed<A>, Error<A::Error>>) -> &'static str {
+    match result {
+        Ok(executed) if executed.events.is_empty() => "unchanged",
+        Ok(_) => APPENDED,
+        Err(Error::Rejected(_)) => "rejected",
+        Err(Error::Conflict) => "conflict",
+        Err(Error::Full) => "full",
+        Err(Error::TooLarge { .. }) => "too_large",
+        Err(Error::Unavailable) => "unavailable",
+        Err(Error::Unknown) => "unknown",
+        Err(Error::Broken(_)) => "broken",
+    }
+}

@@ -1,0 +1,213 @@
+//! One session: one connection to Postgres, one feed per partition from its checkpoint on, and batch after batch until
+//! something ends it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chat4all_domain::Partition;
+use chat4all_nats::reader;
+use chat4all_postgres::{checkpoint, migrate};
+use chat4all_service::config::Poison;
+use sqlx::PgConnection;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info};
+
+use crate::batch::{Batch, Event};
+use crate::intake::Intake;
+use crate::projector::Projector;
+use crate::trace;
+use crate::transaction::{self, Refused};
+
+/// How long beginning a session, and writing one batch, may take. Longer than any one statement: a server that hangs is
+/// left for a new connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long bringing the schema up may take: a migration may have to rewrite a table.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// Why a session ended without trouble.
+pub(crate) enum End {
+    /// We were asked to stop.
+    Stopped,
+    /// Other partitions are ours now.
+    OwnedChanged,
+    /// A partition met an event that cannot be folded, and waits before it.
+    Halted,
+}
+
+/// What interrupted a session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("failed to prepare the read models")]
+    Migrate(#[source] migrate::Error),
+    #[error("failed to read the checkpoints")]
+    Checkpoints(#[source] sqlx::Error),
+    #[error("failed to follow the log")]
+    Follow(#[source] reader::Error),
+    #[error("a checkpoint was moved by another projector")]
+    Superseded,
+    #[error("failed to write a batch")]
+    Write(#[source] sqlx::Error),
+    #[error("it took longer than {} s; Postgres or the broker hangs", .0.as_secs())]
+    Hung(Duration),
+    #[error("the events of partition {0} have a hole")]
+    Hole(Partition),
+}
+
+impl Projector {
+    pub(crate) async fn session(&mut self, stop: &CancellationToken) -> Result<End, Error> {
+        let owned: Vec<_> = {
+            let owned = self.config.owned.borrow_and_update();
+            owned.difference(&self.halted).copied().collect()
+        };
+        let begun = tokio::select! {
+            begun = self.begin(&owned) => begun?,
+            () = stop.cancelled() => return Ok(End::Stopped),
+        };
+        let (mut connection, mut intake) = begun;
+        // Nobody lets go of the sender while the process runs; if they do, what we own stays as it is.
+        let mut may_change = true;
+        loop {
+            let taken = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(End::Stopped),
+                changed = self.config.owned.changed(), if may_change => {
+                    if changed.is_ok() {
+                        return Ok(End::OwnedChanged);
+                    }
+                    may_change = false;
+                    continue;
+                }
+                taken = intake.take(self.config.batch) => taken.map_err(Error::Follow)?,
+            };
+            let halted = self.halted.len();
+            let spans = trace::spans(&taken);
+            let folding = self.fold(&mut connection, &intake, taken);
+            let folding = folding.instrument(spans.batch.clone());
+            in_time(PATIENCE, folding).await?;
+            self.all_is_well();
+            if self.halted.len() > halted {
+                return Ok(End::Halted);
+            }
+        }
+    }
+
+    async fn begin(&mut self, owned: &[Partition]) -> Result<(PgConnection, Intake), Error> {
+        if !self.migrated {
+            let migrating = migrate::migrate(&self.config.postgres);
+            in_time(MIGRATION_PATIENCE, async {
+                migrating.await.map_err(Error::Migrate)
+            })
+            .await?;
+            self.migrated = true;
+        }
+        in_time(PATIENCE, self.open(owned)).await
+    }
+
+    /// A connection, and feeds that begin where the checkpoints are.
+    async fn open(&self, owned: &[Partition]) -> Result<(PgConnection, Intake), Error> {
+        let connecting = self.config.postgres.connect_to_fold().await;
+        let mut connection = connecting.map_err(Error::Checkpoints)?;
+        checkpoint::ensure(&mut connection, owned)
+            .await
+            .map_err(Error::Checkpoints)?;
+        let mut checkpoints = checkpoint::read(&mut connection)
+            .await
+            .map_err(Error::Checkpoints)?;
+        checkpoints.retain(|partition, _| owned.contains(partition));
+        self.progress.begin(&checkpoints);
+        let from: BTreeMap<_, _> = checkpoints
+            .iter()
+            .map(|(partition, at)| (*partition, at.sequence))
+            .collect();
+        let intake = Intake::open(&self.config.log, &from)
+            .await
+            .map_err(Error::Follow)?;
+        info!(partitions = from.len(), "folding {} partitions", from.len());
+        Ok((connection, intake))
+    }
+
+    /// Folds one batch, in one transaction unless the database refuses something in it: then in halves, until the event
+    /// that is refused stands alone.
+    async fn fold(
+        &mut self,
+        connection: &mut PgConnection,
+        intake: &Intake,
+        taken: Vec<Event>,
+    ) -> Result<(), Error> {
+        let mut left = vec![Batch::new(taken)];
+        while let Some(mut batch) = left.pop() {
+            self.cut_off_what_halts(&mut batch);
+            if batch.is_empty() {
+                continue;
+            }
+            let began = Instant::now();
+            match transaction::write(connection, &batch).await {
+                Ok(()) => self.written(&batch, intake, began.elapsed()),
+                Err(transaction::Error::Refused(refused)) => {
+                    isolate(batch, refused, &mut left)?;
+                }
+                Err(transaction::Error::Superseded) => return Err(Error::Superseded),
+                Err(transaction::Error::Hole(partition)) => return Err(Error::Hole(partition)),
+                Err(transaction::Error::Postgres(source)) => return Err(Error::Write(source)),
+            }
+        }
+        Ok(())
+    }
+
+    /// With `halt`, nothing from the first unreadable event of a partition on is folded.
+    fn cut_off_what_halts(&mut self, batch: &mut Batch) {
+        match self.config.poison {
+            Poison::Park => return,
+            Poison::Halt => {}
+        }
+        // What the other half of this batch had before it is folded; what follows is not.
+        batch.remove(&self.halted);
+        for (position, reason) in batch.cut_off_unreadable() {
+            self.halted.insert(position.partition);
+            self.config.metrics.halted(position.partition);
+            error!(
+                %position, reason,
+                "partition {} is halted before the event at {position}", position.partition
+            );
+        }
+    }
+
+    fn written(&self, batch: &Batch, intake: &Intake, took: Duration) {
+        for run in batch.runs().into_iter().flatten() {
+            self.progress.folded(&run);
+            intake.committed(run.partition, run.last);
+        }
+        for (position, reason) in batch.unreadable() {
+            self.config.metrics.parked(position.partition);
+            error!(%position, reason, "parked the event at {position} as a dead letter");
+        }
+        self.config.metrics.batch(batch.len(), took);
+    }
+}
+
+async fn in_time<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(patience, work)
+        .await
+        .unwrap_or(Err(Error::Hung(patience)))
+}
+
+/// Halves a batch that was refused, or marks the one event in it.
+fn isolate(batch: Batch, refused: Refused, left: &mut Vec<Batch>) -> Result<(), Error> {
+    match batch.halve() {
+        Ok((first, second)) => {
+            left.push(second);
+            left.push(first);
+            Ok(())
+        }
+        // The database does not even take it as a dead letter: that is not about the event.
+        Err(single) if single.unreadable().next().is_some() => Err(Error::Write(refused.source)),
+        Err(single) => {
+            left.push(single.marked_unreadable(&refused.why.to_string()));
+            Ok(())
+        }
+    }
+}

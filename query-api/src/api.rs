@@ -1,0 +1,62 @@
+//! The routes, all of them, and what they lean on.
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::routing::{get, post};
+use chat4all_postgres::Projected;
+use chat4all_postgres::read::Reads;
+use chat4all_service::auth::Verifier;
+use utoipa::openapi::OpenApi;
+
+use crate::{explorer, graphql, rest};
+
+/// Where reads come from.
+#[derive(Clone, Debug)]
+pub struct Models {
+    /// The rows.
+    pub reads: Reads,
+    /// How far they have come.
+    pub projected: Projected,
+}
+
+/// What the routes share.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub models: Models,
+    pub schema: graphql::Schema,
+    verifier: Verifier,
+}
+
+impl FromRef<State> for Verifier {
+    fn from_ref(state: &State) -> Self {
+        state.verifier.clone()
+    }
+}
+
+/// The query API.
+#[derive(Debug)]
+pub struct QueryApi;
+
+impl QueryApi {
+    /// Its routes, and the document of those that are REST: `POST /graphql`, the explorer at `GET /graphql`, and the reads
+    /// below `/v1`. Postgres may be away now; then answers are 503 until it is there.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "an API is its routes and their document; there is nothing else to hold"
+    )]
+    pub fn new(models: Models, verifier: Verifier) -> (Router, OpenApi) {
+        let state = State {
+            models,
+            schema: graphql::schema(),
+            verifier,
+        };
+        let (rest, document) = rest::routes().split_for_parts();
+        let routes = Router::new()
+            .route("/graphql", post(graphql::answer).get(explorer::page))
+            .route("/graphql/explorer.js", get(explorer::script))
+            .route("/graphql/explorer.css", get(explorer::style))
+            .merge(rest)
+            .with_state(state);
+        (routes, document)
+    }
+}

@@ -1,0 +1,93 @@
+//! Ids of nodes: one text that says what it is and which, for Relay's `node(id)`. Opaque to clients.
+
+use std::fmt;
+use std::str::FromStr;
+
+use async_graphql::ID;
+use chat4all_domain::{ConversationId, IdentityId, MessageId, ParticipantId};
+use chat4all_service::Problem;
+
+/// Names a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GlobalId {
+    /// `conversation:<uuid>`
+    Conversation(ConversationId),
+    /// `message:<conversation>:<message>`
+    Message(ConversationId, MessageId),
+    /// `participant:<conversation>:<participant>`
+    Participant(ConversationId, ParticipantId),
+    /// `identity:<uuid>`
+    Identity(IdentityId),
+}
+
+impl fmt::Display for GlobalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conversation(id) => write!(f, "conversation:{id}"),
+            Self::Message(conversation, id) => write!(f, "message:{conversation}:{id}"),
+            Self::Participant(conversation, id) => write!(f, "participant:{conversation}:{id}"),
+            Self::Identity(id) => write!(f, "identity:{id}"),
+        }
+    }
+}
+
+impl GlobalId {
+    /// Reads what [`GlobalId`]'s `Display` wrote; `None` for anything else, which names no node.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, ids) = text.split_once(':')?;
+        match (kind, ids.split_once(':')) {
+            ("conversation", None) => Some(Self::Conversation(ids.parse().ok()?)),
+            ("identity", None) => Some(Self::Identity(ids.parse().ok()?)),
+            ("message", Some((conversation, id))) => {
+                Some(Self::Message(conversation.parse().ok()?, id.parse().ok()?))
+            }
+            ("participant", Some((conversation, id))) => Some(Self::Participant(
+                conversation.parse().ok()?,
+                id.parse().ok()?,
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// An id that an argument names: the UUID as REST has it, or the end of a global id.
+///
+/// # Errors
+/// 422 for what is no UUID at all.
+pub fn named<T: FromStr>(argument: &str, id: &ID) -> Result<T, Problem> {
+    let uuid = id.rsplit(':').next().unwrap_or_default();
+    uuid.parse().map_err(|_| {
+        Problem::field(
+            format!("/{argument}"),
+            "is neither a UUID nor the `id` of a node",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_as_it_was_written() {
+        let (one, other) = (uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2));
+        for id in [
+            GlobalId::Conversation(ConversationId::new(one)),
+            GlobalId::Message(ConversationId::new(one), MessageId::new(other)),
+            GlobalId::Participant(ConversationId::new(one), ParticipantId::new(other)),
+            GlobalId::Identity(IdentityId::new(one)),
+        ] {
+            assert_eq!(GlobalId::parse(&id.to_string()), Some(id));
+        }
+        for text in [
+            "",
+            "x",
+            "message:",
+            "message:1:2",
+            "identity:x",
+            "user:00000000-0000-0000-0000-000000000001",
+        ] {
+            assert_eq!(GlobalId::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Workers come, go and are killed, on a healthy broker.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::worker::{Worker, shares};
+use crate::support::log::one_node;
+
+/// A change settles within this on an idle machine in 3 s; the promise is 30 s.
+const SOON: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn partitions_are_shared_evenly_by_one_two_three_and_one_again() {
+    let node = one_node().await;
+    let url = node.nats.url();
+    let a = Worker::start(&url, "a");
+    let watch = Watch::default();
+    watch.during(&[&a], shares(&[&a], &[8], SOON)).await;
+    let b = Worker::start(&url, "b");
+    watch
+        .during(&[&a, &b], shares(&[&a, &b], &[4, 4], SOON))
+        .await;
+    let c = Worker::start(&url, "c");
+    watch
+        .during(&[&a, &b, &c], shares(&[&a, &b, &c], &[2, 3, 3], SOON))
+        .await;
+
+    // A clean stop: what is given back is somebody else's within 2 s, and a second more on a busy machine.
+    c.stop();
+    let (left, at_once) = ([&a, &b], Duration::from_secs(3));
+    watch
+        .during(&[&a, &b, &c], shares(&left, &[4, 4], at_once))
+        .await;
+    b.stop();
+    watch
+        .during(&[&a, &b, &c], shares(&[&a], &[8], at_once))
+        .await;
+    assert!(watch.looks() > 500, "looked only {} times", watch.looks());
+    println!("{} looks, never two at a time", watch.looks());
+}
+
+#[tokio::test]
+async fn a_surplus_is_given_up_only_when_its_work_is_done() {
+    let node = one_node().await;
+    let url = node.nats.url();
+    let a = Worker::start(&url, "a");
+    shares(&[&a], &[8], SOON).await;
+    a.busy_with(0..8);
+    let b = Worker::start(&url, "b");
+    until("a is asked for four", SOON, || {
+        (a.draining().len() == 4).then_some(a.draining())
+    })
+    .await;
+    assert_eq!(
+        a.may_start().len(),
+        4,
+        "nothing new is begun on what was asked back"
+    );
+    // Longer than a lease lasts: it is renewed while its work goes on, and b does not get it.
+    let watched = std::time::Instant::now();
+    while watched.elapsed() < Duration::from_secs(11) {
+        assert_eq!(b.may_start(), BTreeSet::new());
+        assert_eq!(a.draining().len(), 4);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let drained = a.draining();
+    a.busy_with([]);
+    shares(&[&a, &b], &[4, 4], SOON).await;
+    assert_eq!(b.may_start(), drained);
+}
+
+#[tokio::test]
+async fn who_stops_with_work_left_holds_up_only_that_work() {
+    let node = one_node().await;
+    let url = node.nats.url();
+    let (a, b) = (Worker::start(&url, "a"), Worker::start(&url, "b"));
+    shares(&[&a, &b], &[4, 4], SOON).await;
+    let (before, late) = (b.may_start(), *a.may_start().first().unwrap());
+    a.busy_with([late]);
+    a.stop();
+    let free: BTreeSet<_> = (0..8).filter(|partition| *partition != late).collect();
+    until(
+        "b has what a gave back at once",
+        Duration::from_secs(5),
+        || {
+            let startable = b.may_start();
+            (startable == free).then_some(startable)
+        },
+    )
+    .await;
+    assert!(before.is_subset(&free));
+    assert_eq!(a.draining(), BTreeSet::from([late]));
+    a.busy_with([]);
+    shares(&[&b], &[8], SOON).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_worker_had_is_taken_within_fifteen_seconds() {
+    let node = one_node().await;
+    let url = node.nats.url();
+    let (a, b) = (Worker::start(&url, "a"), Worker::start(&url, "b"));
+    shares(&[&a, &b], &[4, 4], SOON).await;
+    a.kill();
+    shares(&[&b], &[8], Duration::from_secs(15)).await;
+}
+
+/// Looks, while something happens, whether two may start on one partition.
+#[derive(Default)]
+struct Watch {
+    looks: std::sync::atomic::AtomicU64,
+}
+
+impl Watch {
+    async fn during(&self, workers: &[&Worker], what: impl Future<Output = ()>) {
+        let watching = async {
+            loop {
+                for (i, one) in workers.iter().enumerate() {
+                    for other in &workers[i + 1..] {
+                        // Asked twice around: what moved from one to the other in between was never with both.
+                        let (first, second, again) =
+                            (one.may_start(), other.may_start(), one.may_start());
+                        let both: Vec<_> = first
+                            .iter()
+                            .filter(|p| second.contains(p) && again.contains(p))
+                            .collect();
+                        assert!(
+                            both.is_empty(),
+                            "{} and {} have {both:?}",
+                            one.name,
+                            other.name
+                        );
+                    }
+                }
+                self.looks
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::select! {
+            () = what => {}
+            () = watching => unreachable!("watching has no end"),
+        }
+    }
+    fn looks(&self) -> u64 {
+        self.looks.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+async fn until<T>(what: &str, within: Duration, mut is: impl FnMut() -> Option<T>) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(found) = is() {
+            return found;
+        }
+        assert!(begun.elapsed() < within, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
