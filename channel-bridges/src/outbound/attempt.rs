@@ -15,12 +15,12 @@ use chat4all_nats::lease::Lease;
 use chat4all_service::Chain;
 use chat4all_service::telemetry::trace::{current_traceparent, follow};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::channel::{Outbound, Refusal, SendError, class_name};
 use crate::clock;
 use crate::config::Unsure;
+use crate::gate::Pass;
 use crate::outbound::lanes::{Head, SEND};
 use crate::outbound::verdict::{Verdict, judge};
 use crate::outbound::{Line, Worker, text};
@@ -99,7 +99,7 @@ pub async fn work(desk: Arc<Desk>, head: Head, account: AccountId) -> Ended {
         return without_account(&desk, &head).await;
     };
     let stop = desk.lease.asked_back_token();
-    let Some(_pass) = line.gate.enter(&stop).await else {
+    let Some(pass) = line.gate.enter(&stop).await else {
         return Ended::NotStarted(AGAIN);
     };
     if head.expires <= clock::now() {
@@ -123,7 +123,7 @@ pub async fn work(desk: Arc<Desk>, head: Head, account: AccountId) -> Ended {
     };
     let span = info_span!("deliver", message.id = %head.id.message, n = head.n, attempt = head.attempt, account = %account);
     let span = follow(span, message.traceparent.as_deref());
-    attempt(&desk, &head, &account, line, &message, &stop)
+    attempt(&desk, &head, &account, (line, pass), &message)
         .instrument(span)
         .await
 }
@@ -132,9 +132,8 @@ async fn attempt(
     desk: &Desk,
     head: &Head,
     account: &AccountId,
-    line: &Line,
+    (line, pass): (&Line, Pass),
     message: &text::Message,
-    stop: &CancellationToken,
 ) -> Ended {
     let traceparent = current_traceparent().or_else(|| message.traceparent.clone());
     let traceparent = traceparent.as_deref();
@@ -142,7 +141,7 @@ async fn attempt(
     let (Content::Text { text }, Some(to)) = (&message.personal.content, address) else {
         return give_up(desk, head, FailureClass::Permanent, Reason::MessageInvalid).await;
     };
-    if stop.is_cancelled() || !desk.lease.may_start() {
+    if !desk.lease.may_start() {
         return Ended::NotStarted(AGAIN);
     }
     match fence(desk, head, traceparent).await {
@@ -159,6 +158,8 @@ async fn attempt(
         traceparent,
     };
     let sent = line.channel.send(&outbound).await;
+    // The account's limit is about calls; writing down how this one went is no part of it.
+    drop(pass);
     let took = started.elapsed();
     match sent {
         Ok(accepted) => {

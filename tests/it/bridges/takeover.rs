@@ -243,3 +243,79 @@ async fn the_low_water_mark_follows_what_is_done_and_stays_below_what_is_open() 
     until(mark, |mark| *mark > place).await;
     bridges.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_finishes_what_is_under_way_and_the_next_worker_repeats_nothing() {
+    let stage = Stage::start().await;
+    stage
+        .fault(json!({"fault": {"kind": "latency", "ms": 200}}))
+        .await;
+    let numbers: Vec<_> = (0..150).map(number).collect();
+    let posted = stage.post(conversation(), &numbers, "hello").await;
+    let one = stage.bridges().await;
+    until(|| stage.accepted_count(), |accepted| *accepted >= 1).await;
+    let started = std::time::Instant::now();
+    one.stop().await;
+    let took = started.elapsed();
+    assert!(
+        took < std::time::Duration::from_secs(5),
+        "stopping took {took:?}"
+    );
+    let (mut sent, mut untouched) = (0, 0);
+    for n in 0..150 {
+        let entry = stage.entry(&posted, n).await;
+        assert_eq!(
+            entry.in_flight, None,
+            "delivery {n} was left without an outcome"
+        );
+        sent += usize::from(entry.status() >= Status::Sent);
+        untouched += usize::from(entry.attempts == 0);
+    }
+    assert!(
+        sent > 0 && untouched > 0,
+        "{sent} sent, {untouched} untouched"
+    );
+    let other = stage.worker("bridges-2", &Metrics::new(), true).await;
+    for n in 0..150 {
+        stage.reaches(&posted, n, Status::Sent).await;
+    }
+    assert_eq!(stage.calls().await.len(), 150, "each recipient once");
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_dies_and_comes_back_loses_nothing_and_keeps_the_order() {
+    let mut stage = Stage::start().await;
+    stage
+        .fault(json!({"fault": {"kind": "latency", "ms": [40, 80]}}))
+        .await;
+    let bridges = stage.bridges().await;
+    let lanes: Vec<_> = (0..10).map(|i| (conversation(), number(i))).collect();
+    let mut posted = Vec::new();
+    for i in 0..300 {
+        let (lane, to) = &lanes[i % lanes.len()];
+        posted.push(
+            stage
+                .post(*lane, std::slice::from_ref(to), &format!("{i}"))
+                .await,
+        );
+    }
+    stage.node.nats.kill().await;
+    let accepted = stage.accepted_count().await;
+    assert!(accepted < 300, "killed when all was over");
+    stage.node.nats.restart().await.unwrap();
+    for one in &posted {
+        stage.reaches(one, 0, Status::Sent).await;
+    }
+    for (i, (_, to)) in lanes.iter().enumerate() {
+        let mut texts = stage.accepted(Some(to)).await;
+        texts.dedup();
+        let expected: Vec<_> = (0..300)
+            .skip(i)
+            .step_by(lanes.len())
+            .map(|k| k.to_string())
+            .collect();
+        assert_eq!(texts, expected, "what {to} got, in order");
+    }
+    bridges.stop().await;
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chat4all_channel_bridges::config::{Account, Unsure};
 use chat4all_domain::UserId;
 use chat4all_domain::delivery::{Command, Event, FailureClass, Reason, Status};
+use chat4all_service::metrics::Metrics;
 use serde_json::{Value, json};
 
 use super::stage::{Posted, Stage, conversation, now, number, until};
@@ -195,6 +196,34 @@ async fn an_expired_token_holds_the_queue_fails_nothing_and_drains_in_order_when
     )
     .await;
     bridges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_worker_learns_about_an_account_holds_for_all_and_for_those_to_come() {
+    let stage = Stage::start().await;
+    let one = stage.bridges().await;
+    let metrics = Metrics::new();
+    let other = stage.worker("bridges-2", &metrics, false).await;
+    stage
+        .fault(json!({"fault": {"kind": "token_expired"}}))
+        .await;
+    // One lane, so one worker calls; the other one can only be told.
+    let posted = stage.post(conversation(), &[number(1)], "hello").await;
+    let held = |page: &String| {
+        page.contains("account_held{channel=\"whatsapp\",account=\"whatsapp-main\"} 1")
+    };
+    until(|| async { stage.metrics.encode().unwrap() }, held).await;
+    until(|| async { metrics.encode().unwrap() }, held).await;
+    one.stop().await;
+    other.stop().await;
+    let metrics = Metrics::new();
+    let third = stage.worker("bridges-3", &metrics, true).await;
+    until(|| async { metrics.encode().unwrap() }, held).await;
+    assert_eq!(stage.entry(&posted, 0).await.status(), Status::Pending);
+    stage.no_faults().await;
+    stage.reaches(&posted, 0, Status::Sent).await;
+    until(|| async { metrics.encode().unwrap() }, |page| !held(page)).await;
+    third.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
