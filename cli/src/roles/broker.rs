@@ -13,7 +13,7 @@ use url::Url;
 /// How long a node's monitoring may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Readiness is red while the connection is down, and while a node does not write as `nats.sync` says.
+/// Readiness is red while the connection is down, and while a node of the broker does not write as `nats.sync` says.
 ///
 /// # Errors
 /// No HTTP client can be made.
@@ -41,33 +41,42 @@ pub fn register_checks(checks: &Checks, log: &Log, config: &Config) -> anyhow::R
     Ok(())
 }
 
+/// Red when a node writes otherwise, or when no node can be asked. A node that is away does not acknowledge anything.
 async fn every_node_syncs_always(client: reqwest::Client, nodes: Vec<Url>) -> Result<(), String> {
-    for node in nodes {
-        let shown = node
-            .host_str()
-            .map_or_else(|| "?".to_owned(), ToOwned::to_owned);
-        let shown = format!(
-            "{shown}:{}",
-            node.port_or_known_default().unwrap_or_default()
-        );
-        let page = node
-            .join("varz")
-            .map_err(|error| format!("nats.monitor_url {shown}: {error}"))?;
-        let answer = client.get(page).send().await;
-        let answer = answer.and_then(reqwest::Response::error_for_status);
-        let unknown = |_| {
-            format!(
-                "NATS monitoring on {shown} does not answer, so it is not known whether acknowledged means on disk; \
-                 set nats.monitor_url (or nats.sync = relaxed)"
-            )
+    let mut asked = 0;
+    for node in &nodes {
+        let Some(always) = syncs_always(&client, node).await else {
+            continue;
         };
-        let varz: Value = answer.map_err(unknown)?.json().await.map_err(unknown)?;
-        if varz["jetstream"]["config"]["sync_always"] != Value::Bool(true) {
+        asked += 1;
+        if !always {
             return Err(format!(
-                "the node on {shown} does not run with `sync_interval: always`: what it acknowledges can be lost in a \
-                 power cut; set it in its configuration, or say nats.sync = relaxed"
+                "the node on {} does not run with `sync_interval: always`: what it acknowledges can be lost in a power \
+                 cut; set it in its configuration, or say nats.sync = relaxed",
+                shown(node)
             ));
         }
     }
-    Ok(())
+    if asked > 0 {
+        return Ok(());
+    }
+    let nodes: Vec<_> = nodes.iter().map(shown).collect();
+    Err(format!(
+        "NATS monitoring on {} does not answer, so it is not known whether acknowledged means on disk; set \
+         nats.monitor_url, or nats.sync = relaxed",
+        nodes.join(", ")
+    ))
+}
+
+/// `None` when the node does not answer.
+async fn syncs_always(client: &reqwest::Client, node: &Url) -> Option<bool> {
+    let answer = client.get(node.join("varz").ok()?).send().await.ok()?;
+    let varz: Value = answer.error_for_status().ok()?.json().await.ok()?;
+    Some(varz["jetstream"]["config"]["sync_always"] == Value::Bool(true))
+}
+
+/// Host and port: a URL may hold more than a log should.
+fn shown(node: &Url) -> String {
+    let port = node.port_or_known_default().unwrap_or_default();
+    format!("{}:{port}", node.host_str().unwrap_or("?"))
 }
