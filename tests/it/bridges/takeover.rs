@@ -114,7 +114,19 @@ async fn two_workers_share_the_partitions_and_the_second_takes_over_what_waits()
     for one in sent.values().chain(&posted) {
         stage.reaches(one, 0, Status::Sent).await;
     }
-    assert_eq!(stage.accepted(Some(&number(5_000))).await, ["a", "b", "c"]);
+    // A call that was out when the worker was killed may have got through: what is taken over is then sent again, and
+    // never more often than there are attempts on the log. The order stays.
+    let mut accepted = stage.accepted(Some(&number(5_000))).await;
+    let mut attempts = 0;
+    for one in &posted {
+        attempts += stage.entry(one, 0).await.attempts as usize;
+    }
+    assert!(
+        accepted.len() <= attempts,
+        "{accepted:?} after {attempts} attempts"
+    );
+    accepted.dedup();
+    assert_eq!(accepted, ["a", "b", "c"]);
     other.stop().await;
 }
 
