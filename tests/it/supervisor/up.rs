@@ -91,6 +91,7 @@ fn ctrl_c_stops_everything_and_exits_with_0() {
         [
             "SIGINT: stopping",
             "all stopped",
+            "simulator stopped",
             "postgres stopped",
             "nats-server stopped"
         ]
@@ -181,8 +182,8 @@ async fn servers_given_by_url_are_used_and_left_alone() {
     let children = children_of(up.pid()).into_iter().map(name_of);
     assert_eq!(
         children.collect::<Vec<_>>(),
-        ["chat4all"],
-        "the roles, and no server"
+        ["chat4all"; 2],
+        "the roles and the simulator, and no server"
     );
     assert_eq!(
         variable(&dir.path().join("up"), "CHAT4ALL_NATS__URL"),
