@@ -12,6 +12,8 @@ use super::{Nats, Port, StartError};
 const NODES: usize = 3;
 /// How long the nodes may take to find each other and elect a leader.
 const FORM_PATIENCE: Duration = Duration::from_secs(60);
+/// How long nodes of a new cluster may take to find each other; usually it is half a second.
+const FIRST_MEETING: Duration = Duration::from_secs(15);
 /// How often ports that somebody else takes are chosen anew.
 const PORT_ATTEMPTS: u32 = 5;
 
@@ -56,10 +58,16 @@ impl NatsCluster {
                 nodes: prepare(&options)?,
             };
             match cluster.launch().await {
-                Ok(()) => {
-                    cluster.formed().await?;
-                    return Ok(cluster);
-                }
+                // Nodes that do not find each other at once hardly ever do later: other ports, another try.
+                Ok(()) => match tokio::time::timeout(FIRST_MEETING, cluster.formed()).await {
+                    Ok(Ok(())) => return Ok(cluster),
+                    Ok(Err(error)) if attempt >= PORT_ATTEMPTS => return Err(error),
+                    Err(_) if attempt >= PORT_ATTEMPTS => {
+                        cluster.formed().await?;
+                        return Ok(cluster);
+                    }
+                    Ok(Err(_)) | Err(_) => {}
+                },
                 Err(error) if error.is_port_taken() && attempt < PORT_ATTEMPTS => {}
                 Err(error) => return Err(error),
             }
