@@ -60,8 +60,8 @@ async fn a_page_of_fifty_messages_costs_as_many_statements_as_a_page_of_one() {
     println!("statements for pages of 1, 2, 25 and 50, each three times: {counts:?}");
     // Conversation, everybody, their identities, page, authors, tallies, deliveries, their participants, histories, marks.
     // Everybody is asked for twice, a level apart: by the conversation and by `readBy`.
-    // When the runtime pauses a request, a level's batch may go out in two, or two levels' questions in one: a statement
-    // more or less now and then, and the same for every size of page.
+    // Usually 11; 10 and 12 were seen on a busy machine. Probably a level's batch goes out in two, or two levels' in one; that
+    // is a guess (docs/status.md). What is held here: the number does not grow with the page.
     assert!(
         counts.iter().all(|count| (10..=13).contains(count)),
         "{counts:?}"
