@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
-use chat4all_domain::{Aggregate, Conversation, IdSecret, Identity, Message, Reader};
+use chat4all_domain::{Aggregate, Conversation, Delivery, IdSecret, Identity, Message, Reader};
 use chat4all_nats::execute::{self, Context, Executed};
 use chat4all_nats::follower::Follower;
 use chat4all_nats::fullness::ACCEPT_UP_TO_PERCENT;
@@ -29,6 +29,8 @@ pub struct Stores {
     pub identities: Store<Identity>,
     /// Read marks.
     pub readers: Store<Reader>,
+    /// What became of messages outside: for redriving. Bridges have a store of their own; the log decides between the two.
+    pub deliveries: Store<Delivery>,
 }
 
 impl Stores {
@@ -39,6 +41,7 @@ impl Stores {
             conversations: Store::with_capacity(log.clone(), tasks.clone(), cached_states),
             identities: Store::with_capacity(log.clone(), tasks.clone(), cached_states),
             readers: Store::with_capacity(log.clone(), tasks.clone(), cached_states),
+            deliveries: Store::with_capacity(log.clone(), tasks.clone(), cached_states),
         }
     }
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::CommandApi;
 use crate::commands::{
-    add_participant, mark_read, remove_participant, send_message, start_conversation,
+    add_participant, mark_read, redrive, remove_participant, send_message, start_conversation,
 };
 
 /// Every route with its description.
@@ -21,7 +21,8 @@ pub(crate) fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(start_conversation::start_conversation))
         .routes(routes!(add_participant::add_participant))
         .routes(routes!(remove_participant::remove_participant))
-        .routes(routes!(mark_read::mark_read));
+        .routes(routes!(mark_read::mark_read))
+        .routes(routes!(redrive::redrive));
     everywhere(routes.get_openapi_mut());
     routes
 }
@@ -136,8 +137,8 @@ problems! {
     Malformed = "`malformed`: the body is not JSON";
     Unauthorized = "`unauthorized`: no token, or not a valid one";
     Forbidden = "`forbidden`: the token lacks a scope";
-    NotFound = "`not_found`: there is no such conversation, or you are not in it";
-    Conflict = "`conflict`: the conversation does not allow this; too many changes at once";
+    NotFound = "`not_found`: there is no such conversation or message, or you are not in it";
+    Conflict = "`conflict`: the conversation does not allow this, or nothing has failed; too many changes at once";
     TooLarge = "`payload_too_large`: more than 256 KiB";
     Unprocessable = "`validation`, `idempotency_mismatch`: see `errors`";
     Unavailable = "`unavailable`: not stored; `unknown_outcome`: perhaps stored, repeat with the same key; \

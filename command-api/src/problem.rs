@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chat4all_domain::{conversation, identity, message, reader};
+use chat4all_domain::{conversation, delivery, identity, message, reader};
 use chat4all_nats::streams::MAX_EVENT_BYTES;
 use chat4all_nats::{execute, load};
 use chat4all_service::Chain;
@@ -22,6 +22,8 @@ pub(crate) enum Repeat {
     Safe,
     /// Under the message id that the answer names.
     Named,
+    /// It acts on what is FAILED at that moment.
+    WhatFailed,
     /// It has neither idempotency key nor id.
     Unsafe,
 }
@@ -102,6 +104,10 @@ fn unknown(repeat: Repeat) -> Problem {
             "The log did not confirm in time; it may have been stored. Send it again with this `message_id` in the body: \
              it is done once."
         }
+        Repeat::WhatFailed => {
+            "The log did not confirm in time; it may have been stored. Send the same request again: it tries again only \
+             what is FAILED by then."
+        }
         Repeat::Unsafe => {
             "The log did not confirm in time; it may have been stored. Sending it again may do it twice: look first, \
              and use an idempotency key next time."
@@ -152,6 +158,22 @@ impl Explain for identity::Rejection {
     }
 }
 
+impl Explain for delivery::Rejection {
+    fn explain(&self) -> Problem {
+        match self {
+            Self::NothingFailed => Problem::new(
+                Code::Conflict,
+                "None of these deliveries is FAILED; only what has failed can be tried again.",
+            ),
+            // No client attempts anything: only the bridge of the channel does.
+            Self::NotNext { .. } | Self::NotPending { .. } => {
+                error!(rejection = %self, "a refusal that only a bridge can meet");
+                Problem::internal()
+            }
+        }
+    }
+}
+
 impl Explain for reader::Rejection {
     fn explain(&self) -> Problem {
         match *self {}
@@ -181,6 +203,7 @@ mod tests {
             (Error::Unavailable, Repeat::Safe),
             (Error::Unknown, Repeat::Safe),
             (Error::Unknown, Repeat::Named),
+            (Error::Unknown, Repeat::WhatFailed),
             (Error::Unknown, Repeat::Unsafe),
             (
                 Error::Broken("what the operator reads".to_owned()),

@@ -7,6 +7,7 @@ mod conversations;
 mod faults;
 mod idempotency;
 mod membership;
+mod redrive;
 mod refusals;
 mod role;
 mod sending;

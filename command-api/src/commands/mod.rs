@@ -5,6 +5,7 @@ pub(crate) mod add_participant;
 mod draft;
 pub(crate) mod mark_read;
 pub(crate) mod membership;
+pub(crate) mod redrive;
 pub(crate) mod remove_participant;
 pub(crate) mod send_message;
 pub(crate) mod start_conversation;

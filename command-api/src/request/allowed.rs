@@ -19,6 +19,8 @@ pub(crate) trait Needs {
 pub(crate) enum MessagesWrite {}
 /// Start conversations, change who is in them.
 pub(crate) enum ConversationsWrite {}
+/// Try failed deliveries again, whoever is in the conversation.
+pub(crate) enum DeliveriesRedrive {}
 
 impl Needs for MessagesWrite {
     const SCOPE: Scope = Scope::MessagesWrite;
@@ -26,6 +28,10 @@ impl Needs for MessagesWrite {
 
 impl Needs for ConversationsWrite {
     const SCOPE: Scope = Scope::ConversationsWrite;
+}
+
+impl Needs for DeliveriesRedrive {
+    const SCOPE: Scope = Scope::DeliveriesRedrive;
 }
 
 /// A caller whose token has the scope `N`; 401 or 403 otherwise.

@@ -10,7 +10,7 @@ pub(crate) mod party;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use allowed::{Allowed, ConversationsWrite, MessagesWrite};
+pub(crate) use allowed::{Allowed, ConversationsWrite, DeliveriesRedrive, MessagesWrite};
 pub(crate) use call::Call;
 pub(crate) use id::Id;
 pub use idempotency::IDEMPOTENCY_KEY;
