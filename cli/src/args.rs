@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::BenchCommand;
 use crate::roles::RoleCommand;
 use crate::tool::config::ConfigCommand;
 use crate::tool::lag::LagCommand;
@@ -49,6 +50,8 @@ pub enum Command {
     Token(TokenCommand),
     /// Show the configuration that holds, or every mistake in it.
     Config(ConfigCommand),
+    /// Measure how fast it is, against what this machine can do.
+    Bench(BenchCommand),
     /// Run a program that dies with its parent. For our own use.
     #[command(hide = true)]
     Guard(guard::Guard),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use chat4all_cli::args::{Cli, Command};
 use chat4all_cli::roles::{self, Role};
 use chat4all_cli::tool::{self, config, lag, log, provision, send, token};
-use chat4all_cli::{guard, up};
+use chat4all_cli::{bench, guard, up};
 use clap::Parser as _;
 
 #[global_allocator]
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Log(command) => tool::main("log", log::run(&command)),
         Command::Lag(command) => tool::main("lag", lag::run(&command)),
         Command::Token(command) => tool::main("token", token::run(&command)),
+        Command::Bench(command) => tool::main("bench", bench::run(&command)),
         Command::Config(command) => tool::main("config", config::run(&command)),
     }
 }

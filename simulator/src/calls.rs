@@ -17,6 +17,8 @@ pub(crate) struct Call {
     /// 1 for the first call of the process, one more each.
     pub(crate) seq: u64,
     pub(crate) at: UnixMs,
+    /// The same in microseconds since 1970.
+    at_unix_us: u64,
     pub(crate) phone_number_id: String,
     /// Digits, where the body has some.
     pub(crate) to: Option<String>,
@@ -54,6 +56,7 @@ impl Call {
         Self {
             seq: 0,
             at,
+            at_unix_us: UnixMs::now_us(),
             phone_number_id: phone_number_id.to_owned(),
             to: None,
             message_id: None,
@@ -76,9 +79,10 @@ impl Call {
 
 impl Serialize for Call {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Call", 13)?;
+        let mut out = serializer.serialize_struct("Call", 14)?;
         out.serialize_field("seq", &self.seq)?;
         out.serialize_field("at", &self.at)?;
+        out.serialize_field("at_unix_us", &self.at_unix_us)?;
         out.serialize_field("phone_number_id", &self.phone_number_id)?;
         out.serialize_field("to", &self.to)?;
         out.serialize_field("accepted", &self.message_id.is_some())?;

@@ -18,6 +18,15 @@ impl UnixMs {
         let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
         Self(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
+    /// The time now in microseconds, for those who measure.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the simulator's one clock; it depends on none of our crates"
+    )]
+    pub(crate) fn now_us() -> u64 {
+        let micros = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
+        u64::try_from(micros).unwrap_or_default()
+    }
     pub(crate) const fn plus_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add_unsigned(ms))
     }

@@ -23,7 +23,7 @@ use crate::request::{Allowed, Call, DeliveriesRedrive, Id, Mistakes};
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Redrive {
-    /// Their numbers, as `deliveries[].n` of the message shows them; those that have not failed stay as they are. Left out: all
+    /// Their numbers, as the message shows them (`deliveries[].number`); those that have not failed stay as they are. Left out: all
     /// that have failed.
     deliveries: Option<Vec<u16>>,
 }
