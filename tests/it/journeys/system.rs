@@ -187,7 +187,7 @@ impl System {
         self.pages(token, QUERY, Value::Null, "/conversations")
             .await
     }
-    /// The messages of a conversation in their order, as GraphQL shows them.
+    /// The messages of a conversation in their order, as GraphQL shows them; none while it is not shown at all.
     pub async fn messages(&self, token: &str, conversation: &str) -> Vec<Value> {
         const QUERY: &str = "query ($id: ID!, $after: String) { conversation(id: $id) {
             messages(first: 50, after: $after) { pageInfo { hasNextPage endCursor }
@@ -201,9 +201,10 @@ impl System {
         loop {
             let variables = json!({"id": id, "after": after});
             let data = self.data(token, query, variables).await;
-            let page = data
-                .pointer(at)
-                .unwrap_or_else(|| panic!("no page: {data}"));
+            // Not shown yet, or not to everybody.
+            let Some(page) = data.pointer(at) else {
+                return all;
+            };
             all.extend(page["nodes"].as_array().unwrap().iter().cloned());
             if page["pageInfo"]["hasNextPage"] != true {
                 return all;
