@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use chat4all_domain::Aggregate;
+use chat4all_domain::{Aggregate, Conversation};
 use chat4all_nats::execute::{Error, Executed};
+use chat4all_nats::follower::Follower;
 use chat4all_service::metrics::{Metrics, seconds};
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
@@ -20,6 +24,40 @@ struct Ended {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Command {
     command: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Place {
+    partition: String,
+}
+
+/// Up to where this process knows who is in which conversation, asked when somebody looks. What another process appended
+/// after that is not known here yet.
+#[derive(Debug)]
+pub(crate) struct MembershipSeen(Follower<Conversation>);
+
+impl MembershipSeen {
+    /// Registers it; once per process.
+    pub(crate) fn register(metrics: &Metrics, follower: Follower<Conversation>) {
+        metrics.register(|registry| registry.register_collector(Box::new(Self(follower))));
+    }
+}
+
+impl Collector for MembershipSeen {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let mut seen = encoder.encode_descriptor(
+            "membership_seen_sequence",
+            "Last event of a conversation that this process has seen, by partition",
+            None,
+            MetricType::Gauge,
+        )?;
+        for position in self.0.all_seen() {
+            let sequence = i64::try_from(position.sequence).unwrap_or(i64::MAX);
+            let partition = position.partition.to_string();
+            ConstGauge::new(sequence).encode(seen.encode_family(&Place { partition })?)?;
+        }
+        Ok(())
+    }
 }
 
 /// The numbers of commands; a cheap handle.

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
+use crate::metrics::MembershipSeen;
 use crate::{Accounts, CommandApi, CommandMetrics, Deps, Settings, Stores};
 
 /// How long the start waits until every partition is followed.
@@ -82,6 +83,7 @@ pub async fn start(
         measuring.await;
         Ok::<_, std::convert::Infallible>(())
     });
+    MembershipSeen::register(metrics, follower.clone());
     let secret = IdSecret::from_hex(config.ids.secret.expose_secret());
     let auth = &config.auth;
     let api = CommandApi::new(Deps {

@@ -78,6 +78,12 @@ impl<A: Aggregate> Follower<A> {
         Position::new(partition, following.seen.borrow().unwrap_or(0))
     }
 
+    /// [`Follower::seen`] of every partition.
+    pub fn all_seen(&self) -> impl Iterator<Item = Position> {
+        let partitions = self.store.log().partitions().all();
+        partitions.map(|partition| self.seen(partition))
+    }
+
     /// The aggregate's state: from the cache while the follower is level with the log, otherwise from the leader.
     ///
     /// # Errors

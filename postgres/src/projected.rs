@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::checkpoint::{self, Checkpoint};
+use crate::read::Lease;
 
 /// How often the checkpoints are looked at while somebody waits.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -95,9 +96,10 @@ impl Projected {
 
     /// Looks once, tells everybody, and lets a moment pass before the next look.
     async fn look(&self) -> Result<(), Error> {
-        let found = checkpoint::read(&self.inner.pool)
-            .await
-            .map_err(Error::Look)?;
+        let mut lease = Lease::take(&self.inner.pool).await.map_err(Error::Look)?;
+        let found = checkpoint::read(&mut *lease.connection).await;
+        lease.settled = true;
+        let found = found.map_err(Error::Look)?;
         let news = self.inner.seen.send_if_modified(|seen| {
             let news = *seen != found;
             *seen = found;

@@ -33,6 +33,8 @@ use crate::tool::{Common, open_log};
 
 /// How much longer than Postgres itself a read waits for an answer.
 const READ_MARGIN: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long Postgres may take to say that it is there.
+const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Which parts a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +152,7 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
             commands = Some(running);
         }
         if role.projects() {
-            project(&config, log, &metrics, &shutdown)?;
+            project(&config, log, &metrics, &checks, &shutdown)?;
         }
         if role.bridges() {
             routes = routes.merge(bridge(&config, log, &metrics, &shutdown)?);
@@ -182,8 +184,12 @@ fn project(
     config: &Config,
     log: &Log,
     metrics: &Metrics,
+    checks: &Checks,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
+    let pool = database(config, "projector-check")?.pool(1);
+    let reads = postgres::read::Reads::new(pool, CHECK_WITHIN);
+    check_postgres(checks, reads, "nothing is folded, and reads stay behind");
     let counted = projector::Metrics::default();
     metrics.register(|registry| counted.register(registry));
     let worker = Uuid::now_v7().simple().to_string();
@@ -226,23 +232,26 @@ fn queries(config: &Config, checks: &Checks) -> anyhow::Result<(Router, OpenApi)
         settings.acquire_timeout_ms.duration(),
         statement,
     );
-    let asked = pool.clone();
-    checks.register("postgres", move || {
-        let pool = asked.clone();
-        async move {
-            let answer = sqlx::query("select 1").execute(&pool).await;
-            answer
-                .map(drop)
-                .map_err(|_| "Postgres does not answer; reads are 503".to_owned())
-        }
-    });
+    let reads = postgres::read::Reads::new(pool.clone(), statement + READ_MARGIN);
+    check_postgres(checks, reads.clone(), "reads are 503");
     let models = Models {
-        reads: postgres::read::Reads::new(pool.clone(), statement + READ_MARGIN),
+        reads,
         projected: postgres::Projected::new(pool),
     };
     let auth = &config.auth;
     let verifier = Verifier::new(&auth.hs256_secret, &auth.issuer, auth.audience.as_deref());
     Ok(QueryApi::new(models, verifier))
+}
+
+/// Readiness is red while Postgres does not answer, and says what that means.
+fn check_postgres(checks: &Checks, reads: postgres::read::Reads, meaning: &'static str) {
+    checks.register("postgres", move || {
+        let reads = reads.clone();
+        async move {
+            let answer = reads.answers().await;
+            answer.map_err(|_| format!("Postgres does not answer: {meaning}"))
+        }
+    });
 }
 
 /// The read models' database, as `name` sees it.

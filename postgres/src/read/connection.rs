@@ -41,6 +41,16 @@ impl Reads {
         Self { pool, deadline }
     }
 
+    /// Whether reads are possible now: one round trip.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn answers(&self) -> Result<(), Error> {
+        self.all(sqlx::query_as::<_, (i32,)>("select 1"))
+            .await
+            .map(drop)
+    }
+
     /// Every row that `query` gives.
     pub(super) async fn all<T>(
         &self,
@@ -49,10 +59,7 @@ impl Reads {
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        let mut lease = Lease {
-            connection: self.pool.acquire().await?,
-            settled: false,
-        };
+        let mut lease = Lease::take(&self.pool).await?;
         let rows = query.fetch_all(&mut *lease.connection);
         let Ok(rows) = tokio::time::timeout(self.deadline, rows).await else {
             return Err(Error::Silent {
@@ -65,9 +72,19 @@ impl Reads {
 }
 
 /// A connection that goes back to the pool only after its statement came to an end.
-struct Lease {
-    connection: PoolConnection<Postgres>,
-    settled: bool,
+pub(crate) struct Lease {
+    pub(crate) connection: PoolConnection<Postgres>,
+    /// Whether the statement came to its end; `false` until somebody says so.
+    pub(crate) settled: bool,
+}
+
+impl Lease {
+    pub(crate) async fn take(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            connection: pool.acquire().await?,
+            settled: false,
+        })
+    }
 }
 
 impl Drop for Lease {

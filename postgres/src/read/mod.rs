@@ -18,6 +18,7 @@ pub mod messages;
 pub mod participants;
 mod slice;
 
+pub(crate) use connection::Lease;
 pub use connection::{Error, Reads};
 pub use slice::{Range, Slice};
 

@@ -2,47 +2,24 @@
 
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::routing::post;
 use chat4all_service::config::{Config, Sources};
 use chat4all_service::telemetry;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::stack::{How, Stack};
 use super::story::Story;
+use crate::support::spans::{Spans, Told, hex};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// A collector of spans, and its address.
-async fn collector(servers: &mut JoinSet<std::io::Result<()>>) -> (String, mpsc::Receiver<Bytes>) {
-    let (sender, exports) = mpsc::channel(64);
-    let sink = post(move |body: Bytes| async move {
-        // The test has seen enough and is gone: nobody misses what comes after.
-        let _ = sender.send(body).await;
-    });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let routes = Router::new().route("/v1/traces", sink);
-    servers.spawn(async move { axum::serve(listener, routes).await });
-    (endpoint, exports)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_and_the_folding_of_its_events_are_one_trace() {
     let mut servers = JoinSet::new();
-    let (endpoint, mut exports) = collector(&mut servers).await;
+    let mut collected = Spans::collect(&mut servers).await;
+    let endpoint = collected.endpoint.clone();
     let file = format!(
         "[auth]\nhs256_secret = '{}'\n[ids]\nsecret = '{}'\n[telemetry]\notlp_endpoint = '{endpoint}'\n",
         "s".repeat(32),
@@ -69,16 +46,8 @@ async fn a_command_and_the_folding_of_its_events_are_one_trace() {
 
     let (mut projects, mut batches) = (Vec::new(), Vec::new());
     while projects.is_empty() || batches.is_empty() {
-        let body = timeout(Duration::from_secs(10), exports.recv()).await;
-        let body = body
-            .expect("spans within 10 s")
-            .expect("the collector lives");
-        let export = ExportTraceServiceRequest::decode(body).unwrap();
-        let scopes = export
-            .resource_spans
-            .into_iter()
-            .flat_map(|r| r.scope_spans);
-        for span in scopes.flat_map(|scope| scope.spans) {
+        let told = timeout(Duration::from_secs(10), collected.next()).await;
+        for Told { span, .. } in told.expect("spans within 10 s") {
             match span.name.as_str() {
                 "project" => projects.push(span),
                 "project_batch" => batches.push(span),

@@ -4,6 +4,7 @@ pub mod checker;
 pub mod deliveries;
 pub mod log;
 pub mod proxy;
+pub mod spans;
 pub mod up;
 
 /// The seed of everything random in a test: `CHAT4ALL_SEED`, or a fresh one. Printed, so that a failure can be tried again.
