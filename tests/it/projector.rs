@@ -7,7 +7,7 @@ mod histories;
 mod poison;
 mod scenes;
 mod stack;
-mod story;
+pub mod story;
 mod traces;
 
 use chat4all_domain::delivery::Step;
