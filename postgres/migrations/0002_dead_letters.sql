@@ -9,11 +9,21 @@ alter table projector_dead_letter add column event_types text;
 -- The conversation its subject names; null when it names none.
 alter table projector_dead_letter add column conversation_id uuid;
 
-update projector_dead_letter
-set conversation_id = substring(
-        subject
-        from '^chat\.evt\.[0-9]{2}\.(?:conversation|message|reader|delivery\.[a-z]+)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.[^.]+)?$'
-    )::uuid;
+with parked as (
+    select partition,
+           sequence,
+           regexp_match(
+               subject,
+               '^chat\.evt\.[0-9]{2}\.(?:conversation\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|(?:message|reader|delivery\.whatsapp)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$'
+           ) as found
+    from projector_dead_letter
+)
+update projector_dead_letter d
+set conversation_id = coalesce(parked.found[1], parked.found[2])::uuid
+from parked
+where d.partition = parked.partition
+  and d.sequence = parked.sequence
+  and parked.found is not null;
 
 create index projector_dead_letter_by_time on projector_dead_letter (recorded_at, partition, sequence);
 create index projector_dead_letter_by_conversation

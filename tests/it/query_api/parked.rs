@@ -1,5 +1,6 @@
 //! Reading `PARKED` in both directions: the newest first, however many holes there are, and without the raw items in memory.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant as Clock};
 
 use async_nats::HeaderMap;
@@ -58,7 +59,8 @@ async fn parts_are_exact_whatever_was_deleted() {
     let seed = crate::support::seed("parts_are_exact_whatever_was_deleted");
     let mut random = fastrand::Rng::with_seed(seed);
     let node = one_node().await;
-    let parked = reader(&node).await;
+    let connection = client(&node.nats.url(), "reader").await;
+    let parked = Parked::new(connection.clone());
     assert_eq!(
         parked.newest(&Part::default(), 5, soon()).await.unwrap(),
         []
@@ -121,6 +123,19 @@ async fn parts_are_exact_whatever_was_deleted() {
         let expected: Vec<Item> = within.iter().rev().take(size).cloned().collect();
         assert_eq!(newest, expected, "newest {size} of {part:?}");
     }
+    // However long the holes are: a search, not a walk.
+    let sent = || connection.statistics().out_messages.load(Ordering::Relaxed);
+    let before = sent();
+    let newest = parked.newest(&Part::default(), 10, soon()).await.unwrap();
+    assert_eq!(
+        sequences(&newest),
+        [
+            3_000, 2_014, 2_013, 2_012, 2_011, 2_010, 2_009, 2_008, 2_007, 2_006
+        ]
+    );
+    let requests = sent() - before;
+    println!("10 items with a hole of 985 between them: {requests} requests");
+    assert!(requests < 25, "{requests} requests");
     assert_eq!(
         parked.get(1_777, soon()).await.unwrap(),
         all.iter().find(|item| item.sequence == 1_777).cloned()
