@@ -157,7 +157,7 @@ async fn what_goes_wrong_comes_on_the_list_and_what_is_repaired_leaves_it() {
     assert_eq!(gone["node"], Value::Null);
     stage.reaches(&refused, 0, Status::Sent).await;
     // What came in beside the bad item is where it belongs.
-    let query = "{ conversations { nodes { messages { nodes { content { ... on TextContent { text } } } } } } }";
+    let query = "{ conversations(first: 5) { nodes { messages(first: 5) { nodes { content { ... on TextContent { text } } } } } } }";
     let data = until(
         || world.data("root", ALL, query, json!({})),
         |data| data.to_string().contains("read by whom it concerns"),
