@@ -149,8 +149,13 @@ impl Parked {
         deadline: Instant,
     ) -> Result<Vec<Item>, ReadError> {
         let ends = self.ends(deadline).await?;
-        let first = ends.first.max(part.above.map_or(0, |above| above + 1));
-        let top = part.below.unwrap_or(u64::MAX).min(ends.last + 1);
+        let first = ends
+            .first
+            .max(part.above.map_or(0, |above| above.saturating_add(1)));
+        let top = part
+            .below
+            .unwrap_or(u64::MAX)
+            .min(ends.last.saturating_add(1));
         let mut found = Vec::new();
         for filter in part.filters() {
             let read = Read {
@@ -177,7 +182,7 @@ impl Parked {
     ) -> Result<Vec<Item>, ReadError> {
         self.connected()?;
         let (from, top) = (
-            part.above.map_or(1, |above| above + 1),
+            part.above.map_or(1, |above| above.saturating_add(1)),
             part.below.unwrap_or(u64::MAX),
         );
         let mut found = Vec::new();

@@ -7,7 +7,7 @@ mod histories;
 mod poison;
 mod scenes;
 mod stack;
-pub mod story;
+mod story;
 mod traces;
 
 use chat4all_domain::delivery::Step;

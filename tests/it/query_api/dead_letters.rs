@@ -252,6 +252,40 @@ async fn pages_both_ways_across_kinds_miss_and_double_nothing_while_others_arriv
             assert_eq!(seen, before, "pages of {size}, forwards {forwards}");
         }
     }
+    // A cursor that nobody handed out names a place all the same: there is nothing beyond the ends.
+    let id = scene.room.id;
+    for (kind, first, last) in [
+        (
+            "PARKED_INBOUND",
+            format!("parked:{}", u64::MAX),
+            "parked:0".to_owned(),
+        ),
+        (
+            "POISON_EVENT",
+            format!("poison:{}:63-{}", i64::MAX, u64::MAX),
+            format!("poison:{}:00-0", i64::MIN),
+        ),
+        (
+            "FAILED_DELIVERY",
+            format!("failed:{}:{id}:{id}:65535", i64::MAX),
+            format!("failed:{}:{id}:{id}:0", i64::MIN),
+        ),
+    ] {
+        for (arguments, all) in [
+            (json!({ "kinds": [kind], "after": first }), true),
+            (json!({ "kinds": [kind], "before": last }), true),
+            (json!({ "kinds": [kind], "before": first }), false),
+            (json!({ "kinds": [kind], "after": last }), false),
+            (
+                json!({ "kinds": [kind], "last": 5, "before": first }),
+                false,
+            ),
+            (json!({ "kinds": [kind], "last": 5, "after": last }), false),
+        ] {
+            let found = ids(&scene.page(arguments.clone()).await);
+            assert_eq!(!found.is_empty(), all, "{arguments}");
+        }
+    }
     // Others first, if somebody wants to see them first; and a cursor keeps its meaning when others were there before it.
     let turned = json!({ "kinds": ["FAILED_DELIVERY", "POISON_EVENT"], "first": 100 });
     let turned = kinds(&scene.page(turned).await);

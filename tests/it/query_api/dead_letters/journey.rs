@@ -40,7 +40,9 @@ fn project(
         metrics: Metrics::default(),
     };
     let mut task = JoinSet::new();
-    task.spawn(async move { Projector::run(config, Shutdown::new()).await.unwrap() });
+    // On the heap: it holds every read model's batch.
+    let folding = Box::pin(Projector::run(config, Shutdown::new()));
+    task.spawn(async move { folding.await.unwrap() });
     (task, owned)
 }
 
