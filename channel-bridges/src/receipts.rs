@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::RawMessageErrorKind;
 use chat4all_domain::delivery::{self, Command, Receipt, SentPersonal, Step};
 use chat4all_domain::{AccountId, ChannelKind, Delivery, Timestamp};
 use chat4all_nats::execute::{Assume, Context, Purpose, Retry};
-use chat4all_nats::{Log, Store, execute, streams};
+use chat4all_nats::{Log, Store, execute, parked, streams};
 use chat4all_service::Chain;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -25,10 +25,8 @@ use crate::reference::{self, Reference};
 
 /// How long one try to record something may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);
-/// Header of a parked item: why it was put aside.
-const REASON: &str = "reason";
-/// Header of a parked item and of a stored webhook call: the account it came through.
-pub const ACCOUNT: &str = "channel-account";
+/// Header of a stored webhook call, as of a parked item: the account it came through.
+pub const ACCOUNT: &str = parked::ACCOUNT;
 
 /// Records receipts. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -198,7 +196,7 @@ impl Receipts {
         why: &'static str,
         raw: &str,
     ) -> Result<(), Error> {
-        let subject = format!("chat.parked.{kind}.item.{account}");
+        let subject = parked::item_subject(kind, account);
         warn!(channel = %kind, account = %account, why, "put an inbound item of `{account}` aside: {why}");
         self.park(kind, account, subject, why, raw).await
     }
@@ -212,7 +210,7 @@ impl Receipts {
         raw: &str,
     ) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
-        headers.insert(REASON, why);
+        headers.insert(parked::REASON, why);
         headers.insert(ACCOUNT, account.as_str());
         let payload = raw.to_owned().into_bytes().into();
         let sent = self
@@ -289,6 +287,5 @@ pub fn context(traceparent: Option<&str>) -> Context {
 }
 
 fn parked_receipt(kind: ChannelKind, account: &AccountId, provider_id: &str) -> String {
-    let id = reference::shortened(provider_id);
-    format!("chat.parked.{kind}.receipt.{account}.{id}")
+    parked::receipt_subject(kind, account, &reference::shortened(provider_id))
 }

@@ -93,6 +93,30 @@ pub enum Error {
 /// [`Error::Connect`] when nobody answers; [`Error::MaxPayload`] when the server's
 /// `max_payload` is too small.
 pub async fn connect(config: &Config) -> Result<Client, Error> {
+    let (options, servers) = options(config).await?;
+    let client = options.connect(servers).await.map_err(Error::Connect)?;
+    let found = client.server_info().max_payload;
+    if found < MIN_MAX_PAYLOAD {
+        return Err(Error::MaxPayload {
+            found,
+            wanted: MIN_MAX_PAYLOAD,
+        });
+    }
+    Ok(client)
+}
+
+/// A client whose connection is made as soon as somebody answers there: for a process whose main work needs no broker, and
+/// which never publishes anything large.
+///
+/// # Errors
+/// The URL or the credentials file cannot be read; never that nobody answers.
+pub async fn connect_later(config: &Config) -> Result<Client, Error> {
+    let (options, servers) = options(config).await?;
+    let options = options.retry_on_initial_connect();
+    options.connect(servers).await.map_err(Error::Connect)
+}
+
+async fn options(config: &Config) -> Result<(ConnectOptions, Vec<ServerAddr>), Error> {
     let options = match &config.login {
         Login::None => ConnectOptions::new(),
         Login::Password { user, password } => {
@@ -114,15 +138,7 @@ pub async fn connect(config: &Config) -> Result<Client, Error> {
         .map(|url| url.trim().parse::<ServerAddr>())
         .collect::<Result<Vec<_>, _>>()
         .map_err(Error::Url)?;
-    let client = options.connect(servers).await.map_err(Error::Connect)?;
-    let found = client.server_info().max_payload;
-    if found < MIN_MAX_PAYLOAD {
-        return Err(Error::MaxPayload {
-            found,
-            wanted: MIN_MAX_PAYLOAD,
-        });
-    }
-    Ok(client)
+    Ok((options, servers))
 }
 
 /// A denied publish looks like a timeout to its caller; only here it has a reason.

@@ -8,9 +8,9 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::stream::{self, RawMessageErrorKind};
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use chat4all_domain::Partition;
 use futures::StreamExt;
@@ -62,11 +62,14 @@ pub enum Error {
 /// What a direct get can ask for.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Request<'a> {
+pub(crate) enum Request<'a> {
     Following {
         seq: u64,
         batch: usize,
         next_by_subj: &'a str,
+        /// The server stops behind the message that makes the answer this large.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_bytes: Option<usize>,
     },
     LastOfEach {
         multi_last: [&'a str; 1],
@@ -86,8 +89,9 @@ pub(crate) async fn batch(
         seq: sequence.max(1),
         batch: BATCH,
         next_by_subj: subject,
+        max_bytes: None,
     };
-    several(log, stream, &request, deadline).await
+    several(log.client(), stream, &request, deadline).await
 }
 
 /// The last message of every subject that matches `subject`, from any replica.
@@ -98,7 +102,7 @@ pub(crate) async fn last_of_each(
     deadline: Instant,
 ) -> Result<Vec<Stored>, Error> {
     several(
-        log,
+        log.client(),
         stream,
         &Request::LastOfEach {
             multi_last: [subject],
@@ -108,15 +112,16 @@ pub(crate) async fn last_of_each(
     .await
 }
 
-async fn several(
-    log: &Log,
+/// Every message of the answer, asked for again while nobody answers.
+pub(crate) async fn several(
+    client: &Client,
     stream: &str,
     request: &Request<'_>,
     deadline: Instant,
 ) -> Result<Vec<Stored>, Error> {
     loop {
         let until = deadline.min(Instant::now() + TRY);
-        match timeout_at(until, several_once(log, stream, request)).await {
+        match timeout_at(until, several_once(client, stream, request)).await {
             Ok(Ok(messages)) => return Ok(messages),
             Ok(Err(error @ Error::Refused(_))) => return Err(error),
             Ok(Err(Error::Unanswered)) | Err(_) if Instant::now() < deadline => {
@@ -128,11 +133,10 @@ async fn several(
 }
 
 async fn several_once(
-    log: &Log,
+    client: &Client,
     stream: &str,
     request: &Request<'_>,
 ) -> Result<Vec<Stored>, Error> {
-    let client = log.client();
     let inbox = client.new_inbox();
     let mut answers = client
         .subscribe(inbox.clone())

@@ -13,6 +13,7 @@ pub mod fullness;
 pub mod lease;
 pub mod load;
 pub mod log;
+pub mod parked;
 pub mod reader;
 pub mod store;
 pub mod streams;

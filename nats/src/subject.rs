@@ -1,6 +1,8 @@
 //! Subjects are pure functions of ids: `chat.evt.<pp>.<path>`. Nothing that can change stands in one.
 
-use chat4all_domain::{AggregateId, Partition, PartitionCount};
+use chat4all_domain::{
+    AggregateId, ConversationId, Partition, PartitionCount, delivery, message, reader,
+};
 
 /// What every event's subject starts with.
 pub const EVENTS: &str = "chat.evt";
@@ -33,6 +35,15 @@ pub fn parse(subject: &str) -> Option<(Partition, &str)> {
     Some((Partition::new(number.parse().ok()?)?, path))
 }
 
+/// The conversation that a subject names: all but those of identities do.
+pub fn conversation(subject: &str) -> Option<ConversationId> {
+    let (_, path) = parse(subject)?;
+    ConversationId::from_path(path)
+        .or_else(|| message::Id::from_path(path).map(|id| id.conversation))
+        .or_else(|| delivery::Id::from_path(path).map(|id| id.conversation))
+        .or_else(|| reader::Id::from_path(path).map(|id| id.conversation))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +59,27 @@ mod tests {
         assert_eq!(path, format!("conversation.{id}"));
         assert_eq!(chat4all_domain::ConversationId::from_path(path), Some(id));
         assert!(subject.starts_with("chat.evt.0"));
+    }
+
+    #[test]
+    fn a_subject_says_which_conversation_it_is_about() {
+        let id = "0191e2f4-7c1e-7a3b-8f00-000000000001";
+        for path in [
+            format!("conversation.{id}"),
+            format!("message.{id}.{id}"),
+            format!("delivery.whatsapp.{id}.{id}"),
+            format!("reader.{id}.{id}"),
+        ] {
+            let found = conversation(&format!("chat.evt.07.{path}"));
+            assert_eq!(found, Some(id.parse().unwrap()), "{path}");
+        }
+        for path in [
+            format!("identity.{id}"),
+            format!("planet.{id}"),
+            format!("message.{id}"),
+        ] {
+            assert_eq!(conversation(&format!("chat.evt.07.{path}")), None, "{path}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::columns::column;
 
@@ -20,6 +21,10 @@ pub struct Row {
     pub payload: Vec<u8>,
     /// When the log stored it.
     pub recorded_at: OffsetDateTime,
+    /// What it calls itself, by its message's header: `MessageAccepted`, several with commas.
+    pub event_types: Option<String>,
+    /// The conversation that its subject names.
+    pub conversation_id: Option<Uuid>,
 }
 
 /// Parks events. U+0000, which no text column takes, becomes U+FFFD: nothing may keep a bad event from being parked.
@@ -27,17 +32,23 @@ pub struct Row {
 /// # Errors
 /// Postgres is away, or refuses.
 pub async fn insert(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+    // A header holds any text that has no line break.
+    let plain = |text: &str| text.replace('\0', "\u{fffd}");
     sqlx::query(
-        "insert into projector_dead_letter (partition, sequence, subject, error, payload, recorded_at)
+        "insert into projector_dead_letter (
+             partition, sequence, subject, error, payload, recorded_at, event_types, conversation_id)
          select *
-         from unnest($1::smallint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[])",
+         from unnest($1::smallint[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[], $7::text[],
+                     $8::uuid[])",
     )
     .bind(column(rows, |row| row.partition))
     .bind(column(rows, |row| row.sequence))
-    .bind(column(rows, |row| row.subject.replace('\0', "\u{fffd}")))
-    .bind(column(rows, |row| row.error.replace('\0', "\u{fffd}")))
+    .bind(column(rows, |row| plain(&row.subject)))
+    .bind(column(rows, |row| plain(&row.error)))
     .bind(column(rows, |row| row.payload.as_slice()))
     .bind(column(rows, |row| row.recorded_at))
+    .bind(column(rows, |row| row.event_types.as_deref().map(plain)))
+    .bind(column(rows, |row| row.conversation_id))
     .execute(connection)
     .await
     .map(|_| ())

@@ -6,6 +6,9 @@ use chat4all_domain::{Partition, Position, Timestamp};
 use chat4all_nats::{Change, Stored, codec};
 use chat4all_postgres::checkpoint::Run;
 
+/// So much is kept of the header with an unreadable envelope's types.
+const MAX_TYPES_CHARS: usize = 1_000;
+
 /// One message of the log, read.
 #[derive(Clone)]
 pub(crate) struct Event {
@@ -34,6 +37,12 @@ impl Event {
             .ok()
             .and_then(recorded_at)
             .unwrap_or_else(|| self.stored_at())
+    }
+
+    /// What it calls itself, by the header that every envelope has, however unreadable it is.
+    pub fn event_types(&self) -> Option<String> {
+        let header = self.stored.headers.get(codec::EVENT_TYPES)?;
+        Some(header.as_str().chars().take(MAX_TYPES_CHARS).collect())
     }
 
     /// When the broker stored it.

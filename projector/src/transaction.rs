@@ -1,7 +1,7 @@
 //! A batch into the database: checkpoints, rows and dead letters in one transaction.
 
 use chat4all_domain::Partition;
-use chat4all_nats::Change;
+use chat4all_nats::{Change, subject};
 use chat4all_postgres::refusal::{self, Refusal};
 use chat4all_postgres::{checkpoint, dead_letter};
 use sqlx::{Connection, PgConnection};
@@ -89,5 +89,7 @@ fn dead_letter_of(event: &Event) -> Option<dead_letter::Row> {
         error: error.clone(),
         payload: event.stored.payload.to_vec(),
         recorded_at: event.stored_at().to_datetime(),
+        event_types: event.event_types(),
+        conversation_id: subject::conversation(&event.stored.subject).map(|id| id.uuid()),
     })
 }

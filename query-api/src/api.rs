@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::{get, post};
+use chat4all_nats::parked::Parked;
 use chat4all_postgres::Projected;
 use chat4all_postgres::read::Reads;
 use chat4all_service::auth::Verifier;
@@ -17,6 +18,8 @@ pub struct Models {
     pub reads: Reads,
     /// How far they have come.
     pub projected: Projected,
+    /// What came in and was put aside: the one thing that is not a row.
+    pub parked: Parked,
 }
 
 /// What the routes share.
@@ -39,7 +42,8 @@ pub struct QueryApi;
 
 impl QueryApi {
     /// Its routes, and the document of those that are REST: `POST /graphql`, the explorer at `GET /graphql`, and the reads
-    /// below `/v1`. Postgres may be away now; then answers are 503 until it is there.
+    /// below `/v1`. Postgres may be away now; then answers are 503 until it is there. So may the broker; then the dead letters
+    /// of one kind are left out.
     #[expect(
         clippy::new_ret_no_self,
         reason = "an API is its routes and their document; there is nothing else to hold"

@@ -4,6 +4,7 @@
 mod api;
 mod batch;
 mod cursor;
+mod dead_letters;
 mod explorer;
 mod graphql;
 mod page;

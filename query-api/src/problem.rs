@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use chat4all_nats::ReadError;
 use chat4all_postgres::{projected, read};
 use chat4all_service::problem::Code;
 use chat4all_service::{Chain, Problem};
 use tracing::{error, warn};
 
+/// The member of a problem that says what an answer lacks.
+pub const LEFT_OUT: &str = "left_out";
 /// When trying again makes sense.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,23 @@ pub fn of_waiting(failed: projected::Error) -> Problem {
         }
         projected::Error::Look(source) => of_read(&read::Error::from(source)),
     }
+}
+
+/// Parked items that could not be read.
+pub fn of_parked(failed: &ReadError) -> Problem {
+    warn!(error = %Chain(failed), "a query found the parked items out of reach");
+    let detail =
+        "Parked inbound items cannot be read now; other reads are not affected. Ask again.";
+    Problem::new(Code::Unavailable, detail).retry_after(RETRY_AFTER)
+}
+
+/// Says that an answer lacks one kind of dead letters, and why. What is in it is right.
+pub fn left_out(kind: &'static str, why: &Problem) -> Problem {
+    let detail = format!(
+        "Dead letters of the kind {kind} are left out: {}",
+        why.detail()
+    );
+    Problem::new(why.code(), detail).with(LEFT_OUT, kind)
 }
 
 fn away(failed: &read::Error) -> Problem {

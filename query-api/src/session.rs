@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat4all_domain::{ConversationId, IdentityId, MessageId, ParticipantId, Position, UserId};
+use chat4all_nats::parked::Item;
 use chat4all_postgres::read::conversations::{self, Conversation};
 use chat4all_postgres::read::deliveries::{self, Delivery, Happened, Tally};
+use chat4all_postgres::read::failed_deliveries::{self, FailedDelivery};
 use chat4all_postgres::read::identities::{self, Identity};
 use chat4all_postgres::read::marks::{self, Mark};
 use chat4all_postgres::read::messages::{self, Message};
 use chat4all_postgres::read::participants::{self, Participant};
+use chat4all_postgres::read::poison_events::{self, PoisonEvent};
 use chat4all_postgres::read::{self, Range, Reader, Slice};
 use chat4all_service::Problem;
 use chat4all_service::auth::{Caller, Scope};
@@ -18,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::api::Models;
 use crate::batch::Batch;
+use crate::dead_letters::{self, Wanted};
 use crate::problem;
 
 /// How long a request waits for the position it wants to see.
@@ -43,6 +47,9 @@ pub struct Session {
     participants: Batch<ParticipantKey, Arc<Participant>, Problem>,
     marks: Batch<ConversationId, Arc<Vec<Mark>>, Problem>,
     identities: Batch<IdentityId, Identity, Problem>,
+    failed_deliveries: Batch<failed_deliveries::Key, FailedDelivery, Problem>,
+    poison_events: Batch<poison_events::Key, PoisonEvent, Problem>,
+    parked_inbound: Batch<u64, Item, Problem>,
 }
 
 /// A range as a key: after, before, size, from the end.
@@ -69,6 +76,9 @@ impl Session {
             participants: Batch::default(),
             marks: Batch::default(),
             identities: Batch::default(),
+            failed_deliveries: Batch::default(),
+            poison_events: Batch::default(),
+            parked_inbound: Batch::default(),
         }
     }
 
@@ -79,12 +89,73 @@ impl Session {
     /// 403 without the scope; 503 when the position is not reached within five seconds.
     pub async fn open(&self, at_least: Option<Position>) -> Result<&Self, Problem> {
         self.caller.require(Scope::ConversationsRead)?;
-        if let Some(position) = at_least {
-            let deadline = Instant::now() + AT_LEAST_WAIT;
-            let reached = self.models.projected.up_to(position, deadline);
-            reached.await.map_err(problem::of_waiting)?;
-        }
+        self.wait_for(at_least).await?;
         Ok(self)
+    }
+
+    async fn wait_for(&self, at_least: Option<Position>) -> Result<(), Problem> {
+        let Some(position) = at_least else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + AT_LEAST_WAIT;
+        let reached = self.models.projected.up_to(position, deadline);
+        reached.await.map_err(problem::of_waiting)
+    }
+
+    /// As [`Session::open`], for dead letters: they have a scope of their own, and whoever has it sees them all.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub async fn open_dead_letters(&self, at_least: Option<Position>) -> Result<&Self, Problem> {
+        self.caller.require(Scope::DeadLettersRead)?;
+        self.wait_for(at_least).await?;
+        Ok(self)
+    }
+
+    /// The message behind a dead letter: read by who may read conversations, if it is theirs to see.
+    ///
+    /// # Errors
+    /// 403 without the scope.
+    pub async fn message_of_dead_letter(
+        &self,
+        key: MessageKey,
+    ) -> Result<Option<Message>, Problem> {
+        self.open(None).await?.message(key).await
+    }
+
+    /// A part of the list of dead letters.
+    pub async fn dead_letter_page(
+        &self,
+        wanted: &Wanted,
+        range: Range<dead_letters::Cursor>,
+    ) -> Result<dead_letters::Page, Problem> {
+        dead_letters::page(&self.models, wanted, range).await
+    }
+
+    /// One delivery, if it has failed.
+    pub async fn failed_delivery(
+        &self,
+        key: failed_deliveries::Key,
+    ) -> Result<Option<FailedDelivery>, Problem> {
+        let load = |keys: Vec<_>| async move {
+            told(failed_deliveries::by_key(&self.models.reads, &keys).await)
+        };
+        self.failed_deliveries.load(key, load).await
+    }
+
+    /// The event at a place, if it could not be folded.
+    pub async fn poison_event(&self, at: Position) -> Result<Option<PoisonEvent>, Problem> {
+        let load = |keys: Vec<_>| async move {
+            told(poison_events::by_key(&self.models.reads, &keys).await)
+        };
+        let key = (at.partition, at.sequence);
+        self.poison_events.load(key, load).await
+    }
+
+    /// What came in and still is put aside under this sequence.
+    pub async fn parked_inbound(&self, sequence: u64) -> Result<Option<Item>, Problem> {
+        let load = |keys: Vec<_>| dead_letters::by_sequence(&self.models.parked, keys);
+        self.parked_inbound.load(sequence, load).await
     }
 
     /// A part of the list of conversations.

@@ -1,7 +1,8 @@
 //! Is the process alive, and can it do its work: `/livez` and `/readyz`.
 //!
 //! Alive means that it answers; it looks at nothing else, because restarting a process does not repair its broker.
-//! Ready means that every check a role has registered is green. What the checks found holds for a second, so that no
+//! Ready means that every check that a role needs is green. A check of something that only a part of its answers rests on is
+//! shown, amber instead of red, and does not count: whoever routes by readiness must not take the rest away too. What the checks found holds for a second, so that no
 //! number of probes becomes a load on what they look at.
 
 use std::collections::BTreeMap;
@@ -29,18 +30,30 @@ type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Sen
 #[derive(Clone)]
 pub struct Checks {
     role: &'static str,
-    checks: Arc<Lock<BTreeMap<&'static str, Check>>>,
+    checks: Arc<Lock<BTreeMap<&'static str, (Need, Check)>>>,
     last: Arc<Mutex<Option<(Instant, Report)>>>,
 }
 
-/// What each check has found, by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report(pub BTreeMap<&'static str, Outcome>);
+/// Whether the role can work without it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Always,
+    ForAPart,
+}
+
+/// What the checks have found, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Of what the role needs.
+    pub needed: BTreeMap<&'static str, Outcome>,
+    /// Of what only a part of its answers rests on.
+    pub partial: BTreeMap<&'static str, Outcome>,
+}
 
 impl Report {
-    /// Whether every check is green.
+    /// Whether everything that is needed is there.
     pub fn ready(&self) -> bool {
-        self.0.values().all(Result::is_ok)
+        self.needed.values().all(Result::is_ok)
     }
 }
 
@@ -61,11 +74,28 @@ impl Checks {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
+        self.insert(name, Need::Always, check);
+    }
+
+    /// As [`Checks::register`], for what only a part of the role's answers rests on: amber, and ready all the same.
+    pub fn register_partial<F, Fut>(&self, name: &'static str, check: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        self.insert(name, Need::ForAPart, check);
+    }
+
+    fn insert<F, Fut>(&self, name: &'static str, need: Need, check: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
         let check: Check = Arc::new(move || Box::pin(check()));
         self.checks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, check);
+            .insert(name, (need, check));
     }
 
     /// What the checks find; at most a second old. Callers at the same time share one look.
@@ -81,14 +111,18 @@ impl Checks {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let outcomes = join_all(checks.into_iter().map(|(name, check)| async move {
+        let outcomes = join_all(checks.into_iter().map(|(name, (need, check))| async move {
             let late = || Err(format!("no answer within {} s", TIMEOUT.as_secs()));
-            (
-                name,
-                timeout(TIMEOUT, check()).await.unwrap_or_else(|_| late()),
-            )
+            let outcome = timeout(TIMEOUT, check()).await;
+            (name, need, outcome.unwrap_or_else(|_| late()))
         }));
-        let report = Report(outcomes.await.into_iter().collect());
+        let mut report = Report::default();
+        for (name, need, outcome) in outcomes.await {
+            match need {
+                Need::Always => report.needed.insert(name, outcome),
+                Need::ForAPart => report.partial.insert(name, outcome),
+            };
+        }
         *last = Some((Instant::now(), report.clone()));
         report
     }
@@ -108,14 +142,16 @@ impl Checks {
 
     async fn answer(&self) -> Response {
         let report = self.report().await;
-        let check = |(name, outcome): (&&'static str, &Outcome)| {
+        let check = |name: &&'static str, outcome: &Outcome, colour: &str| {
             let value = match outcome {
                 Ok(()) => json!({ "status": "green" }),
-                Err(reason) => json!({ "status": "red", "reason": reason }),
+                Err(reason) => json!({ "status": colour, "reason": reason }),
             };
             ((*name).to_owned(), value)
         };
-        let checks: serde_json::Map<String, Value> = report.0.iter().map(check).collect();
+        let needed = report.needed.iter().map(|(n, o)| check(n, o, "red"));
+        let partial = report.partial.iter().map(|(n, o)| check(n, o, "amber"));
+        let checks: serde_json::Map<String, Value> = needed.chain(partial).collect();
         let (status, word) = if report.ready() {
             (StatusCode::OK, "ready")
         } else {
@@ -143,9 +179,27 @@ mod tests {
         checks.register("broker", std::future::pending);
         let report = checks.report().await;
         assert!(!report.ready());
-        assert_eq!(report.0["postgres"], Ok(()));
-        assert_eq!(report.0["log"], Err("the log is full".to_owned()));
-        assert_eq!(report.0["broker"], Err("no answer within 2 s".to_owned()));
+        assert_eq!(report.needed["postgres"], Ok(()));
+        assert_eq!(report.needed["log"], Err("the log is full".to_owned()));
+        assert_eq!(
+            report.needed["broker"],
+            Err("no answer within 2 s".to_owned())
+        );
+    }
+
+    #[tokio::test]
+    async fn what_only_a_part_rests_on_is_shown_and_does_not_count() {
+        let checks = Checks::new("query-api");
+        checks.register("postgres", || async { Ok(()) });
+        checks.register_partial("parked", || async { Err("no connection".to_owned()) });
+        let answer = checks.answer().await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let body = axum::body::to_bytes(answer.into_body(), 10_000).await;
+        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!(body["status"], "ready");
+        assert_eq!(body["checks"]["postgres"], json!({ "status": "green" }));
+        let amber = json!({ "status": "amber", "reason": "no connection" });
+        assert_eq!(body["checks"]["parked"], amber);
     }
 
     #[tokio::test(start_paused = true)]

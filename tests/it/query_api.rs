@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod away;
+mod dead_letters;
 mod explorer;
 mod limits;
 mod pages;
+mod parked;
 mod rows;
 mod shapes;
 mod statements;

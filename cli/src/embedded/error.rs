@@ -129,7 +129,7 @@ impl StartError {
 
     /// Whether another process was faster in taking the port that this one was started with.
     pub fn is_port_taken(&self) -> bool {
-        matches!(self, Self::Ended { log, .. }
+        matches!(self, Self::Ended { log, .. } | Self::NotReady { log, .. }
             if log.contains("address already in use") || log.contains("Address already in use"))
     }
 }

@@ -96,11 +96,13 @@ impl Nats {
                 monitor: Port::Any.pick()?,
             };
             let mut server = Self::prepare(&options.dir, &options.log, ports, node.clone())?;
-            match server.launch().await {
-                Ok(()) => {
-                    server.ready().await?;
-                    return Ok(server);
-                }
+            // Somebody else may answer on the port that ours did not get, its own monitoring too: then only `ready` tells.
+            let started = match server.launch().await {
+                Ok(()) => server.ready().await,
+                Err(error) => Err(error),
+            };
+            match started {
+                Ok(()) => return Ok(server),
                 Err(error) if error.is_port_taken() && attempt < PORT_ATTEMPTS => {}
                 Err(error) => return Err(error),
             }

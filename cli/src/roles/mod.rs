@@ -15,6 +15,7 @@ use axum::Router;
 use chat4all_channel_bridges as channel_bridges;
 use chat4all_command_api as command_api;
 use chat4all_nats::Log;
+use chat4all_nats::parked::Parked;
 use chat4all_postgres as postgres;
 use chat4all_projector as projector;
 use chat4all_query_api::{Models, QueryApi};
@@ -26,15 +27,19 @@ use chat4all_service::{Config, Shutdown, shutdown, telemetry};
 use clap::Args;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
-use crate::tool::{Common, open_log};
+use crate::tool::{Common, broker_later, open_log};
 
 /// How much longer than Postgres itself a read waits for an answer.
 const READ_MARGIN: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long Postgres may take to say that it is there.
 const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long readiness waits for the stream of parked items; less than a check may take.
+const PARKED_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Which parts a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +164,12 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
         }
     }
     if role.answers_queries() {
-        let (part, document) = queries(&config, &checks)?;
+        // Most reads need no broker: it may be away now, and later.
+        let client = match &log {
+            Some(log) => log.client().clone(),
+            None => broker_later(&config, role.name()).await?,
+        };
+        let (part, document) = queries(&config, &checks, Parked::new(client))?;
         routes = routes.merge(part);
         documents.push(document);
     }
@@ -224,7 +234,7 @@ fn bridge(
     Ok(routes)
 }
 
-fn queries(config: &Config, checks: &Checks) -> anyhow::Result<(Router, OpenApi)> {
+fn queries(config: &Config, checks: &Checks, parked: Parked) -> anyhow::Result<(Router, OpenApi)> {
     let settings = &config.postgres;
     let statement = settings.statement_timeout_ms.duration();
     let pool = database(config, "query-api")?.pool_to_read(
@@ -234,9 +244,20 @@ fn queries(config: &Config, checks: &Checks) -> anyhow::Result<(Router, OpenApi)
     );
     let reads = postgres::read::Reads::new(pool.clone(), statement + READ_MARGIN);
     check_postgres(checks, reads.clone(), "reads are 503");
+    let asked = parked.clone();
+    checks.register_partial("parked_inbound", move || {
+        let asked = asked.clone();
+        async move {
+            let answer = asked.check(Instant::now() + PARKED_WAIT).await;
+            answer.map_err(|error| {
+                format!("{error}; dead letters of the kind PARKED_INBOUND are left out")
+            })
+        }
+    });
     let models = Models {
         reads,
         projected: postgres::Projected::new(pool),
+        parked,
     };
     let auth = &config.auth;
     let verifier = Verifier::new(&auth.hs256_secret, &auth.issuer, auth.audience.as_deref());

@@ -92,6 +92,18 @@ pub fn layout(config: &Config) -> Layout {
 /// # Errors
 /// Nobody answers.
 pub async fn broker(config: &Config, name: &str) -> anyhow::Result<Client> {
+    Ok(connect::connect(&connection(config, name)).await?)
+}
+
+/// A connection to the broker under `name`, made as soon as somebody answers there.
+///
+/// # Errors
+/// The configuration cannot be used; never that nobody answers.
+pub async fn broker_later(config: &Config, name: &str) -> anyhow::Result<Client> {
+    Ok(connect::connect_later(&connection(config, name)).await?)
+}
+
+fn connection(config: &Config, name: &str) -> connect::Config {
     let nats = &config.nats;
     let urls: Vec<_> = nats.url.iter().map(url::Url::as_str).collect();
     let login = match (&nats.credentials_file, &nats.user, &nats.password) {
@@ -106,12 +118,11 @@ pub async fn broker(config: &Config, name: &str) -> anyhow::Result<Client> {
         nats.ping_interval_ms.duration(),
         format!("{}/{name}", nats.name),
     );
-    let broker = connect::Config {
+    connect::Config {
         login,
         ping_interval,
         ..connect::Config::new(urls.join(","), name)
-    };
-    Ok(connect::connect(&broker).await?)
+    }
 }
 
 /// The log, opened.

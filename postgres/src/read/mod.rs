@@ -5,17 +5,19 @@
 //! caller can forget to look.
 //!
 //! One file per read model here too: `conversations.rs`, `participants.rs`, `messages.rs`, `deliveries.rs`, `marks.rs`,
-//! `identities.rs`. How far they all have come is [`crate::projected`]'s.
+//! `identities.rs`; and two for operators, who see them whoever takes part: `failed_deliveries.rs`, `poison_events.rs`. How far they all have come is [`crate::projected`]'s.
 
 mod column;
 mod connection;
 pub mod conversations;
 pub mod deliveries;
+pub mod failed_deliveries;
 mod horizon;
 pub mod identities;
 pub mod marks;
 pub mod messages;
 pub mod participants;
+pub mod poison_events;
 mod slice;
 
 pub(crate) use connection::Lease;

@@ -37,7 +37,7 @@ impl<T> Default for Slice<T> {
 impl<T> Slice<T> {
     /// Cuts what was read to size. `read` is the range counted from its own end, with one item more than asked for if
     /// there is one; `behind_cursors` says whether the list goes on beyond the range at its beginning and at its end.
-    pub(super) fn cut(
+    pub fn cut(
         mut read: Vec<T>,
         size: usize,
         from_end: bool,
@@ -52,6 +52,17 @@ impl<T> Slice<T> {
             items: read,
             more_before: behind_cursors.0 || (from_end && more_in_range),
             more_after: behind_cursors.1 || (!from_end && more_in_range),
+        }
+    }
+}
+
+impl<T> Slice<T> {
+    /// The same part with each item as something else.
+    pub fn map<U>(self, to: impl FnMut(T) -> U) -> Slice<U> {
+        Slice {
+            items: self.items.into_iter().map(to).collect(),
+            more_before: self.more_before,
+            more_after: self.more_after,
         }
     }
 }

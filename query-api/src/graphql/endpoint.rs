@@ -26,7 +26,7 @@ pub struct Asked {
 }
 
 /// Answers one query. The status is that of what went wrong when the whole answer is affected: 503 when the rows were
-/// away for any part of it, otherwise 200 as long as there is data.
+/// away for any part of it, otherwise 200 as long as there is data. A list that says what it leaves out is an answer.
 pub async fn answer(
     State(state): State<api::State>,
     caller: Caller,
@@ -52,7 +52,13 @@ pub async fn answer(
 }
 
 fn status(response: &Response) -> StatusCode {
-    let codes = || response.errors.iter().filter_map(error::code);
+    let affecting = || {
+        response
+            .errors
+            .iter()
+            .filter(|error| !error::leaves_an_answer(error))
+    };
+    let codes = || affecting().filter_map(error::code);
     let statuses = || codes().map(|code| code.status());
     let gravest = statuses().filter(StatusCode::is_server_error).max();
     match (gravest, &response.data) {

@@ -5,6 +5,8 @@ use async_graphql::{Error, ErrorExtensions, ServerError, Value};
 use chat4all_service::Problem;
 use chat4all_service::problem::Code;
 
+use crate::problem::LEFT_OUT;
+
 /// `problem` as an error of a field.
 pub fn error(problem: &Problem) -> Error {
     let said: Vec<String> = problem
@@ -42,6 +44,12 @@ pub fn code(error: &ServerError) -> Option<Code> {
         return None;
     };
     Code::ALL.iter().copied().find(|code| code.as_str() == name)
+}
+
+/// Whether the answer is all the same what was asked for, save what this error says is left out.
+pub fn leaves_an_answer(error: &ServerError) -> bool {
+    let extensions = error.extensions.as_ref();
+    extensions.is_some_and(|extensions| extensions.get(LEFT_OUT).is_some())
 }
 
 /// Gives an error that the library made (it speaks of the query alone) its place in the vocabulary: `malformed` when the

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use async_graphql::ID;
-use chat4all_domain::{ConversationId, IdentityId, MessageId, ParticipantId};
+use chat4all_domain::{ConversationId, IdentityId, MessageId, ParticipantId, Position};
 use chat4all_service::Problem;
 
 /// Names a node.
@@ -18,6 +18,12 @@ pub enum GlobalId {
     Participant(ConversationId, ParticipantId),
     /// `identity:<uuid>`
     Identity(IdentityId),
+    /// `failed-delivery:<conversation>:<message>:<number>`
+    FailedDelivery(ConversationId, MessageId, u16),
+    /// `poison-event:<position>`
+    PoisonEvent(Position),
+    /// `parked-inbound:<sequence>`
+    ParkedInbound(u64),
 }
 
 impl fmt::Display for GlobalId {
@@ -27,11 +33,27 @@ impl fmt::Display for GlobalId {
             Self::Message(conversation, id) => write!(f, "message:{conversation}:{id}"),
             Self::Participant(conversation, id) => write!(f, "participant:{conversation}:{id}"),
             Self::Identity(id) => write!(f, "identity:{id}"),
+            Self::FailedDelivery(conversation, message, n) => {
+                write!(f, "failed-delivery:{conversation}:{message}:{n}")
+            }
+            Self::PoisonEvent(position) => write!(f, "poison-event:{position}"),
+            Self::ParkedInbound(sequence) => write!(f, "parked-inbound:{sequence}"),
         }
     }
 }
 
 impl GlobalId {
+    /// Whether it names a dead letter: those have a scope of their own.
+    pub fn is_dead_letter(self) -> bool {
+        match self {
+            Self::FailedDelivery(..) | Self::PoisonEvent(_) | Self::ParkedInbound(_) => true,
+            Self::Conversation(_)
+            | Self::Message(..)
+            | Self::Participant(..)
+            | Self::Identity(_) => false,
+        }
+    }
+
     /// Reads what [`GlobalId`]'s `Display` wrote; `None` for anything else, which names no node.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, ids) = text.split_once(':')?;
@@ -40,6 +62,16 @@ impl GlobalId {
             ("identity", None) => Some(Self::Identity(ids.parse().ok()?)),
             ("message", Some((conversation, id))) => {
                 Some(Self::Message(conversation.parse().ok()?, id.parse().ok()?))
+            }
+            ("poison-event", None) => Some(Self::PoisonEvent(ids.parse().ok()?)),
+            ("parked-inbound", None) => Some(Self::ParkedInbound(ids.parse().ok()?)),
+            ("failed-delivery", Some((conversation, ids))) => {
+                let (message, n) = ids.split_once(':')?;
+                Some(Self::FailedDelivery(
+                    conversation.parse().ok()?,
+                    message.parse().ok()?,
+                    n.parse().ok()?,
+                ))
             }
             ("participant", Some((conversation, id))) => Some(Self::Participant(
                 conversation.parse().ok()?,
@@ -76,6 +108,9 @@ mod tests {
             GlobalId::Message(ConversationId::new(one), MessageId::new(other)),
             GlobalId::Participant(ConversationId::new(one), ParticipantId::new(other)),
             GlobalId::Identity(IdentityId::new(one)),
+            GlobalId::FailedDelivery(ConversationId::new(one), MessageId::new(other), 7),
+            GlobalId::PoisonEvent("07-12".parse().unwrap()),
+            GlobalId::ParkedInbound(3),
         ] {
             assert_eq!(GlobalId::parse(&id.to_string()), Some(id));
         }
@@ -85,6 +120,9 @@ mod tests {
             "message:",
             "message:1:2",
             "identity:x",
+            "parked-inbound:x",
+            "poison-event:1",
+            "failed-delivery:00000000-0000-0000-0000-000000000001:00000000-0000-0000-0000-000000000001",
             "user:00000000-0000-0000-0000-000000000001",
         ] {
             assert_eq!(GlobalId::parse(text), None, "{text}");

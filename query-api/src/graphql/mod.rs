@@ -2,6 +2,8 @@
 
 mod connection;
 mod conversation;
+mod dead_letter;
+mod dead_letter_list;
 mod delivery;
 mod endpoint;
 mod error;

@@ -6,15 +6,21 @@ use chat4all_service::Problem;
 
 use super::connection::connection;
 use super::conversation::Conversation;
+use super::dead_letter::{DeadLetter, FailedDelivery, ParkedInbound, PoisonEvent};
+use super::dead_letter_list::{self, DeadLetterFilter};
 use super::error::error;
 use super::global_id::{GlobalId, named};
 use super::identity::Identity;
 use super::message::Message;
 use super::participant::Participant;
 use super::scalar::Place;
+use super::words::DeadLetterKind;
 use crate::cursor::ConversationCursor;
 use crate::session::Session;
 use crate::{cursor, page};
+
+/// What a list of dead letters costs beside its items: it may ask each store of each kind.
+const DEAD_LETTERS_COST: usize = 20;
 
 /// Anything that has a global id.
 #[derive(Interface)]
@@ -24,6 +30,9 @@ pub enum Node {
     Message(Message),
     Participant(Participant),
     Identity(Identity),
+    FailedDelivery(FailedDelivery),
+    PoisonEvent(PoisonEvent),
+    ParkedInbound(ParkedInbound),
 }
 
 /// Reads. What is not yours to see is answered as if it did not exist.
@@ -156,6 +165,44 @@ impl Query {
         Ok(found.await.map_err(|p| error(&p))?.map(Identity))
     }
 
+    /// What somebody must look at, with the scope `dead-letters:read`: one kind behind the other, each newest first. A cursor
+    /// stays right while others arrive. A kind whose store is away is left out: then `errors` has an entry with `left_out`.
+    #[graphql(complexity = "page::cost(first, last, child_complexity) + DEAD_LETTERS_COST")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the field's arguments in the schema"
+    )]
+    async fn dead_letters(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "Only these kinds, in this order; all of them when it is not there: POISON_EVENT, PARKED_INBOUND, \
+                    FAILED_DELIVERY"
+        )]
+        kinds: Option<Vec<DeadLetterKind>>,
+        #[graphql(desc = "Only those that all of this holds for")] filter: Option<DeadLetterFilter>,
+        #[graphql(
+            desc = "The first so many, 1 to 100; 50 when neither `first` nor `last` is there"
+        )]
+        first: Option<i64>,
+        #[graphql(desc = "Only those behind this cursor")] after: Option<String>,
+        #[graphql(desc = "The last so many, 1 to 100")] last: Option<i64>,
+        #[graphql(desc = "Only those before this cursor")] before: Option<String>,
+        #[graphql(
+            desc = "Wait until everything up to here can be seen, at most 5 seconds; says nothing about PARKED_INBOUND, \
+                    which is always as it is now"
+        )]
+        at_least: Option<Place>,
+    ) -> Result<Connection<String, DeadLetter>> {
+        let arguments = page::Arguments {
+            first,
+            after,
+            last,
+            before,
+        };
+        dead_letter_list::answer(ctx, kinds, filter, arguments, at_least).await
+    }
+
     /// Anything by its global id.
     async fn node(
         &self,
@@ -165,8 +212,13 @@ impl Query {
         at_least: Option<Place>,
     ) -> Result<Option<Node>> {
         let found = async {
-            let session = open(ctx, at_least).await?;
-            load(session, GlobalId::parse(&id)).await
+            let id = GlobalId::parse(&id);
+            if id.is_some_and(GlobalId::is_dead_letter) {
+                let session = ctx.data_unchecked::<Session>();
+                let at_least = at_least.map(|place| place.0);
+                return load(session.open_dead_letters(at_least).await?, id).await;
+            }
+            load(open(ctx, at_least).await?, id).await
         };
         found.await.map_err(|p| error(&p))
     }
@@ -196,5 +248,17 @@ async fn load(session: &Session, id: Option<GlobalId>) -> Result<Option<Node>, P
             .identity(id)
             .await?
             .map(|found| Node::Identity(Identity(found))),
+        Some(GlobalId::FailedDelivery(conversation, message, n)) => session
+            .failed_delivery((conversation, message, n))
+            .await?
+            .map(|found| Node::FailedDelivery(FailedDelivery(found))),
+        Some(GlobalId::PoisonEvent(position)) => session
+            .poison_event(position)
+            .await?
+            .map(|found| Node::PoisonEvent(PoisonEvent(found))),
+        Some(GlobalId::ParkedInbound(sequence)) => session
+            .parked_inbound(sequence)
+            .await?
+            .map(|found| Node::ParkedInbound(ParkedInbound(found))),
     })
 }

@@ -3,6 +3,8 @@
 use async_graphql::Enum;
 use chat4all_domain::{ChannelKind as Kind, conversation, delivery};
 
+use crate::dead_letters;
+
 /// How many parties a conversation has.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "conversation::Kind")]
@@ -29,6 +31,27 @@ pub enum MessageOrigin {
     Api,
     /// A channel account received it.
     Channel,
+}
+
+/// What kind of dead letter it is.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "dead_letters::Kind")]
+pub enum DeadLetterKind {
+    /// An event that the projector could not fold: rows may lack what it says.
+    PoisonEvent,
+    /// Something that came in and could not be understood, or placed.
+    ParkedInbound,
+    /// A delivery that has failed and was not redriven.
+    FailedDelivery,
+}
+
+/// What was put aside.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+pub enum ParkedWhat {
+    /// A part of a webhook call that could not be understood or taken in, or all of it.
+    Item,
+    /// A receipt of a message that nobody knows. It is dealt with when the message becomes known.
+    Receipt,
 }
 
 /// How far a delivery has come.

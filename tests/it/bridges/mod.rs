@@ -2,6 +2,6 @@
 
 mod inbound;
 mod outbound;
-mod stage;
+pub mod stage;
 mod takeover;
 mod trouble;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use chat4all_cli::embedded::{Postgres, PostgresOptions, temp_dir};
 use chat4all_domain::UserId;
+use chat4all_nats::connect;
+use chat4all_nats::parked::Parked;
 use chat4all_postgres::read::Reads;
 use chat4all_postgres::{Config, Projected, Schema, migrate};
 use chat4all_query_api::{Models, QueryApi};
@@ -24,6 +26,8 @@ const ISSUER: &str = "test";
 pub const ACQUIRE: Duration = Duration::from_secs(2);
 pub const STATEMENT: Duration = Duration::from_secs(2);
 pub const OWN: &[Scope] = &[Scope::ConversationsRead];
+/// An operator's, who may not read conversations.
+pub const DEAD: &[Scope] = &[Scope::DeadLettersRead];
 pub const ALL: &[Scope] = &[Scope::ConversationsRead, Scope::ConversationsReadAll];
 
 pub struct World {
@@ -40,7 +44,14 @@ pub struct World {
 }
 
 impl World {
+    /// Without a broker: nothing in most reads rests on it.
     pub async fn new() -> Self {
+        let nobody = connect::Config::new("nats://127.0.0.1:1", "query-api");
+        Self::beside(connect::connect_later(&nobody).await.unwrap()).await
+    }
+
+    /// With the broker that `client` reaches, or not.
+    pub async fn beside(client: chat4all_nats::Client) -> Self {
         let dir = temp_dir().unwrap();
         let postgres = Postgres::start(PostgresOptions {
             fsync: false,
@@ -56,6 +67,7 @@ impl World {
         let models = Models {
             reads: Reads::new(pool.clone(), STATEMENT + Duration::from_millis(500)),
             projected: Projected::new(pool.clone()),
+            parked: Parked::new(client),
         };
         let verifier = Verifier::new(&secret(), ISSUER, None);
         let (routes, _) = QueryApi::new(models, verifier);
