@@ -8,6 +8,7 @@ mod architecture;
 mod bridges;
 mod command_api;
 mod commit_under_fault;
+mod guarantees;
 mod leases;
 mod log;
 mod projector;
