@@ -46,7 +46,8 @@ async fn receipts_before_the_calls_answer_end_in_read_with_every_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn receipts_that_say_nothing_of_us_and_come_before_the_calls_answer_are_kept_until_it_is_there() {
+async fn receipts_that_say_nothing_of_us_and_come_before_the_calls_answer_are_kept_until_it_is_there()
+ {
     let system = System::start().await;
     let group = system.group("ana", &[phone(0)]).await;
     system.fault(silence()).await;
@@ -95,7 +96,8 @@ async fn a_thousand_shuffled_and_doubled_receipts_end_in_read_with_three_times()
     let calls = until(|| system.taken(), |calls| calls.len() == all).await;
 
     // Each step of each call, with a second of its own, twice.
-    let steps = (0..STEPS.len()).flat_map(|step| calls.iter().enumerate().map(move |call| (call, step)));
+    let steps =
+        (0..STEPS.len()).flat_map(|step| calls.iter().enumerate().map(move |call| (call, step)));
     let once: Vec<_> = steps
         .map(|((i, call), step)| Receipt::of(call, i, step))
         .collect();
@@ -239,7 +241,10 @@ async fn told_of(system: &System, receipts: &[Receipt], rightly: bool) -> Status
     let url = format!("{}/webhooks/whatsapp/whatsapp-main", env["CHAT4ALL_URL"]);
     let request = http().post(url).body(body);
     let signature = format!("sha256={hex}");
-    let answer = request.header("X-Hub-Signature-256", signature).send().await;
+    let answer = request
+        .header("X-Hub-Signature-256", signature)
+        .send()
+        .await;
     answer.unwrap().status()
 }
 

@@ -49,7 +49,10 @@ impl Posted {
         let bodies: BTreeSet<_> = answers.iter().map(|one| one.body.to_string()).collect();
         assert_eq!(bodies.len(), 1, "{by:?}: {bodies:?}");
         let first = answers.iter().filter(|answer| !answer.replay).count();
-        assert_eq!(first, 1, "{by:?}: so many answers say that they are the first");
+        assert_eq!(
+            first, 1,
+            "{by:?}: so many answers say that they are the first"
+        );
         let answer = answers[0].body.clone();
         Self {
             by,
@@ -102,7 +105,10 @@ async fn the_same_key_is_one_message_and_one_call_after_restarts_and_whoever_com
     // Lanes keep their order: when what comes later has been read, everything before it has had its chance.
     let later = system.say("ana", &group, "later").await;
     system.read("ana", &later).await;
-    assert_eq!(texts(&system.taken_for(&anna).await), ["Key", "MessageId", "later"]);
+    assert_eq!(
+        texts(&system.taken_for(&anna).await),
+        ["Key", "MessageId", "later"]
+    );
 
     system.restart(Signal::TERM).await;
     hold(&system, "after a restart of everything").await;
@@ -147,7 +153,9 @@ async fn of_different_contents_under_one_key_at_once_one_is_accepted_and_the_oth
     let group = system.group("ana", &[phone(0)]).await;
     let post = async |i: usize| {
         let body = system::message(&group, &format!("text {}", i % 4));
-        let answer = system.post("ana", "/v1/messages", Some("one key"), &body).await;
+        let answer = system
+            .post("ana", "/v1/messages", Some("one key"), &body)
+            .await;
         (i % 4, answer)
     };
     let answers = join_all((0..AT_ONCE).map(post)).await;
@@ -158,7 +166,11 @@ async fn of_different_contents_under_one_key_at_once_one_is_accepted_and_the_oth
     assert_eq!(contents.len(), 1, "{accepted:?}");
     assert_eq!(accepted.len(), AT_ONCE / 4);
     for (_, answer) in refused {
-        assert_eq!(answer.problem().0, Some("idempotency_mismatch"), "{answer:?}");
+        assert_eq!(
+            answer.problem().0,
+            Some("idempotency_mismatch"),
+            "{answer:?}"
+        );
     }
     let (_, answer) = accepted[0];
     system.read("ana", answer).await;
@@ -192,11 +204,17 @@ async fn on_the_log(system: &System, group: &str) -> (usize, usize) {
         match logged.change {
             Change::Message(id, events) if id.conversation.to_string() == group => {
                 let is = |event| matches!(event, message::Event::Accepted { .. });
-                accepted += events.into_iter().filter(|one| is(one.event.clone())).count();
+                accepted += events
+                    .into_iter()
+                    .filter(|one| is(one.event.clone()))
+                    .count();
             }
             Change::Delivery(id, events) if id.conversation.to_string() == group => {
                 let is = |event| matches!(event, delivery::Event::Attempted { .. });
-                attempts += events.into_iter().filter(|one| is(one.event.clone())).count();
+                attempts += events
+                    .into_iter()
+                    .filter(|one| is(one.event.clone()))
+                    .count();
             }
             Change::Message(..)
             | Change::Delivery(..)

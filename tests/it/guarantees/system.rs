@@ -115,15 +115,18 @@ impl System {
     /// A command whose body or headers are still to be said.
     pub fn command(&self, user: &str, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.env["CHAT4ALL_URL"]);
-        self.http
-            .request(method, url)
-            .bearer_auth(self.token(user))
+        self.http.request(method, url).bearer_auth(self.token(user))
     }
 
     /// A group with these phones that the user starts: its id.
     pub async fn group(&self, user: &str, phones: &[String]) -> String {
-        let phones = phones.iter().map(|phone| contact(phone));
-        let body = json!({"kind": "group", "participants": phones.collect::<Vec<_>>()});
+        let phones: Vec<_> = phones.iter().map(|phone| contact(phone)).collect();
+        self.group_of(user, &phones).await
+    }
+
+    /// A group with these participants.
+    pub async fn group_of(&self, user: &str, participants: &[Value]) -> String {
+        let body = json!({"kind": "group", "participants": participants});
         let started = self.post(user, "/v1/conversations", None, &body).await;
         assert_eq!(started.status, StatusCode::CREATED, "{started:?}");
         started.text("conversation_id")
