@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use chat4all_cli::embedded::{children_of, is_running, temp_dir};
-use chat4all_domain::{Position, UserId};
+use chat4all_domain::UserId;
 use chat4all_nats::Change;
 use chat4all_service::auth::{Grant, Scope, mint};
 use chat4all_service::clock;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Who issues the tokens; user ids are derived from it.
 const ISSUER: &str = "chat4all";
 /// Whom the first message of `up` goes to.
-pub const FIRST_PHONE: &str = "4915112345678";
+const FIRST_PHONE: &str = "4915112345678";
 
 /// One `up` in a directory of its own.
 pub struct System {
@@ -33,6 +33,7 @@ pub struct System {
     pub env: BTreeMap<String, String>,
     http: Client,
     dir: TempDir,
+    split: bool,
 }
 
 /// What a command was answered.
@@ -58,15 +59,31 @@ impl Answer {
 }
 
 impl System {
+    /// All roles in one process.
     pub async fn start() -> Self {
+        Self::started(false).await
+    }
+
+    /// Every role a process of its own.
+    pub async fn split() -> Self {
+        Self::started(true).await
+    }
+
+    async fn started(split: bool) -> Self {
         let dir = temp_dir().unwrap();
-        let up = started(&dir).await;
+        let up = started(&dir, split).await;
         Self {
             env: up.variables(),
             up: Some(up),
             http: http(),
             dir,
+            split,
         }
+    }
+
+    /// The process of a role or server.
+    pub fn process(&self, name: &str) -> Option<u32> {
+        self.up.as_ref()?.process(name)
     }
 
     /// Ends everything, broker and database included, and starts it again on what is on the disk. `TERM` asks, `KILL` does
@@ -82,7 +99,7 @@ impl System {
             running.copied().collect::<Vec<_>>()
         };
         until(left, Vec::is_empty).await;
-        let up = started(&self.dir).await;
+        let up = started(&self.dir, self.split).await;
         self.env = up.variables();
         self.up = Some(up);
     }
@@ -210,15 +227,28 @@ impl System {
 
     /// Every call that the provider took, in order, but for the first message of `up`.
     pub async fn taken(&self) -> Vec<Call> {
-        let (mut since, mut found) = (0, Vec::new());
+        let mut calls = self.taken_since(0).await;
+        calls.retain(|call| call.to != FIRST_PHONE);
+        calls
+    }
+
+    /// The conversation of the first message of `up`.
+    pub async fn first_conversation(&self) -> String {
+        let calls = self.taken_since(0).await;
+        let first = calls.iter().find(|call| call.to == FIRST_PHONE).unwrap();
+        first.reference.split('.').next().unwrap().to_owned()
+    }
+
+    /// Every call that the provider took after its call of that number.
+    pub async fn taken_since(&self, mut since: u64) -> Vec<Call> {
+        let mut found = Vec::new();
         loop {
             let path = format!("calls?since={since}&limit=1000");
             let page = self.simulator(Method::GET, &path, None).await;
             assert_eq!(page["dropped"], 0, "the simulator has forgotten calls");
             let taken = page["items"].as_array().unwrap().iter();
             let taken = taken.filter(|call| call["accepted"] == true);
-            let calls = taken.map(Call::of).filter(|call| call.to != FIRST_PHONE);
-            found.extend(calls);
+            found.extend(taken.map(Call::of));
             match page["next"].as_u64() {
                 Some(next) => since = next,
                 None => return found,
@@ -237,6 +267,8 @@ impl System {
 /// A call that the provider took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
+    /// Its number, counted by the provider.
+    pub seq: u64,
     pub to: String,
     pub text: String,
     /// The provider's id for it.
@@ -245,17 +277,21 @@ pub struct Call {
     pub reference: String,
     /// When it came in, in milliseconds.
     pub at_unix_ms: i64,
+    /// How long its answer was held back, in milliseconds.
+    pub latency_ms: i64,
 }
 
 impl Call {
     fn of(call: &Value) -> Self {
         let body = &call["body"];
         Self {
+            seq: call["seq"].as_u64().unwrap(),
             to: text(call, "to"),
             text: text(&body["text"], "body"),
             provider_id: text(call, "message_id"),
             reference: text(body, "biz_opaque_callback_data"),
             at_unix_ms: unix_ms(&call["at"]),
+            latency_ms: call["latency_ms"].as_i64().unwrap(),
         }
     }
 }
@@ -265,7 +301,6 @@ impl Call {
 pub struct Logged {
     /// When the broker stored it, by its clock.
     pub stored_at: OffsetDateTime,
-    pub position: Position,
     pub change: Change,
 }
 
@@ -282,7 +317,6 @@ pub async fn log_of(env: &BTreeMap<String, String>) -> Vec<Logged> {
             let stored = stream.get_raw_message(sequence).await.unwrap();
             found.push(Logged {
                 stored_at: stored.time,
-                position: Position::new(partition, sequence),
                 change: Change::read(&stored.subject, sequence, &stored.payload).unwrap(),
             });
         }
@@ -345,11 +379,14 @@ pub fn http() -> Client {
     builder.timeout(Duration::from_secs(30)).build().unwrap()
 }
 
-async fn started(dir: &TempDir) -> Up {
+async fn started(dir: &TempDir, split: bool) -> Up {
     let dir = dir.path().to_owned();
     let start = move || {
         let mut command = Up::command(&dir);
         command.env("CHAT4ALL_CHANNELS__WHATSAPP_MAIN__RATE_PER_S", "1000");
+        if split {
+            command.arg("--split");
+        }
         Up::start(&dir, command)
     };
     tokio::task::spawn_blocking(start).await.unwrap()
