@@ -156,9 +156,9 @@ async fn deliveries(system: &System, accepted: &[Answer], phone: &str) -> Vec<Va
     let mut found = Vec::new();
     for one in accepted {
         let message = system.message("ana", one).await;
-        let all = message["deliveries"].as_array().unwrap().iter();
-        let mine = all.cloned().find(|delivery| delivery["address"] == phone);
-        found.push(mine.unwrap());
+        let mut all = message["deliveries"].as_array().unwrap().iter();
+        let mine = all.find(|delivery| delivery["address"] == phone);
+        found.push(mine.unwrap().clone());
     }
     found
 }
