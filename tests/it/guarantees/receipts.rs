@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::system::{Answer, Call, System, http, log_of, phone, until};
+use super::system::{Call, System, http, log_of, phone, until};
 use crate::support::log;
 use crate::support::seed;
 
@@ -118,7 +118,7 @@ async fn a_thousand_shuffled_and_doubled_receipts_end_in_read_with_three_times()
         .map(|receipt| ((receipt.message.as_str(), receipt.step), receipt.at))
         .collect();
     for one in &accepted {
-        let shown = read_once(&system, one).await;
+        let shown = system.read("ana", one).await;
         let (message, delivery) = (one.text("message_id"), &shown["deliveries"][0]);
         assert!(delivery["sent_at"].is_string(), "{delivery}");
         for step in [1, 2] {
@@ -243,16 +243,6 @@ async fn told_of(system: &System, receipts: &[Receipt], rightly: bool) -> Status
         .send()
         .await;
     answer.unwrap().status()
-}
-
-/// The message once it is READ with three times: they do not come in their order.
-async fn read_once(system: &System, accepted: &Answer) -> Value {
-    let look = || system.message("ana", accepted);
-    until(look, |message| {
-        let delivery = &message["deliveries"][0];
-        message["status"] == "READ" && TIMES.iter().all(|time| delivery[time].is_string())
-    })
-    .await
 }
 
 /// The names of the events of the conversation's deliveries, by message, in their order.

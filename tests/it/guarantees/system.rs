@@ -188,13 +188,17 @@ impl System {
         answer.body["data"].take()
     }
 
-    /// Waits until the message has been read by all its recipients, and shows it.
+    /// Waits until the message has been read by all its recipients and every step has its time (receipts do not come in their
+    /// order), and shows it.
     pub async fn read(&self, user: &str, accepted: &Answer) -> Value {
         let look = || self.message(user, accepted);
+        let done = |delivery: &Value| {
+            let times = ["sent_at", "delivered_at", "read_at"];
+            delivery["status"] == "READ" && times.iter().all(|time| delivery[time].is_string())
+        };
         until(look, |message| {
-            let counts = message["delivery_counts"].as_object().unwrap();
-            let all: u64 = counts.values().filter_map(Value::as_u64).sum();
-            all > 0 && counts["read"] == all
+            let deliveries = message["deliveries"].as_array().unwrap();
+            !deliveries.is_empty() && deliveries.iter().all(done)
         })
         .await
     }
