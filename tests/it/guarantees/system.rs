@@ -198,7 +198,9 @@ impl System {
         };
         until(look, |message| {
             let deliveries = message["deliveries"].as_array().unwrap();
-            !deliveries.is_empty() && deliveries.iter().all(done)
+            // A statement of its own, so it may be of an earlier moment than the deliveries beside it.
+            let status = message["status"] == "READ";
+            status && !deliveries.is_empty() && deliveries.iter().all(done)
         })
         .await
     }
