@@ -9,6 +9,7 @@ mod bridges;
 mod command_api;
 mod commit_under_fault;
 mod journeys;
+mod guarantees;
 mod leases;
 mod log;
 mod projector;

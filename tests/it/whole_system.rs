@@ -1,123 +1,119 @@
 //! The whole system, every role a process of its own, while each of them and the broker are killed with -9: what clients
 //! were told (202), what is on the log, what is shown and what the provider was handed are the same messages, in the same
-//! order. What the provider was handed twice is counted, and never more than attempts were under way.
+//! order. The provider is handed a message again only if an attempt to do so was in flight at a kill: each repetition has to
+//! name that kill.
+
+mod in_flight;
+mod kills;
+mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chat4all_cli::embedded::temp_dir;
-use chat4all_domain::message;
 use chat4all_nats::Change;
 use fastrand::Rng;
-use reqwest::{Client, StatusCode};
-use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::support::up::{Up, send};
-use crate::support::{log, seed};
+use crate::guarantees::system::{Call, Logged, System, log_of};
+use crate::support::seed;
+use in_flight::InFlight;
+use kills::{KILLS_EACH, VICTIMS};
+use load::Load;
 
-const CLIENTS: usize = 16;
-const CONVERSATIONS_EACH: usize = 13;
 const MESSAGES: usize = 5_000;
-const KILLS_EACH: usize = 5;
-const VICTIMS: [&str; 5] = [
-    "command-api",
-    "projector",
-    "query-api",
-    "bridges",
-    "nats-server",
-];
+const CONVERSATIONS: usize = 200;
+
+/// Messages by conversation, in their order.
+type Messages = BTreeMap<String, Vec<String>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
-    let seed = seed("whole system");
-    let dir = temp_dir().unwrap();
-    let mut command = Up::command(dir.path());
-    command.arg("--split");
-    command.env("CHAT4ALL_CHANNELS__WHATSAPP_MAIN__RATE_PER_S", "1000");
-    let up = Up::start(dir.path(), command);
-    let env = up.variables();
-    let api = Api::new(&env);
+    let mut rng = Rng::with_seed(seed("whole system"));
+    let system = Arc::new(System::split().await);
+    // Long enough for a kill to find calls that are not answered yet.
+    let latency = json!({"fault": {"kind": "latency", "ms": [30, 200]}});
+    system.fault(latency).await;
 
-    let posted = Arc::new(AtomicUsize::new(0));
-    let in_flight = Arc::new(AtomicUsize::new(0));
-    let mut clients = JoinSet::new();
-    for client in 0..CLIENTS {
-        let (api, posted, in_flight) = (api.clone(), Arc::clone(&posted), Arc::clone(&in_flight));
-        clients.spawn(async move { api.post_all(client, &posted, &in_flight).await });
+    let load = Load::start(&system).await;
+    let kills = kills::all(&system, &load, &mut rng).await;
+    let told = load.finish(MESSAGES).await;
+    for kill in &kills {
+        println!("{kill}");
     }
-
-    let done = Arc::new(AtomicBool::new(false));
-    let killer = kill(&up, seed, &posted, &in_flight, &done);
-    let collect = async {
-        let (mut accepted, mut said) = (Accepted::new(), Accepted::new());
-        while let Some(one) = clients.join_next().await {
-            let (messages, texts) = one.expect("a client gave up");
-            accepted.extend(messages);
-            said.extend(texts);
-        }
-        done.store(true, Ordering::SeqCst);
-        (accepted, said)
-    };
-    let (hits, (accepted, said)) = tokio::join!(killer, collect);
-    println!("kills with requests in flight: {hits:?}");
-    for (victim, hits) in &hits {
+    for victim in VICTIMS {
+        let hits = kills.iter().filter(|kill| kill.victim == victim);
+        let hits = hits.filter(|kill| kill.hit > 0).count();
         assert!(
-            *hits >= KILLS_EACH,
-            "{victim} was killed only {hits} times with requests in flight"
+            hits >= KILLS_EACH,
+            "only {hits} kills of {victim} hit something in flight"
         );
     }
-
-    let told: usize = accepted.values().map(Vec::len).sum();
-    let on_log = on_the_log(&env).await;
-    let shown = shown(&env, told).await;
-    println!(
-        "{told} accepted, {} on the log, {} shown",
-        total(&on_log),
-        total(&shown)
-    );
+    let accepted = told.messages;
     assert!(
-        told >= MESSAGES && accepted.len() >= 200,
-        "{told} in {} conversations",
+        total(&accepted) >= MESSAGES && accepted.len() >= CONVERSATIONS,
+        "{} in {} conversations",
+        total(&accepted),
         accepted.len()
+    );
+
+    all_read(&system, total(&accepted)).await;
+    let log = log_of(&system.env).await;
+    let first = system.first_conversation().await;
+    let on_log = without(&first, on_the_log(&log));
+    let shown = without(&first, shown(&system).await);
+    let calls = system.taken().await;
+    println!(
+        "{} accepted, {} on the log, {} shown, {} calls",
+        total(&accepted),
+        total(&on_log),
+        total(&shown),
+        calls.len()
     );
     compare("the log", &accepted, &on_log);
     compare("the read models", &accepted, &shown);
+    let (firsts, repeats) = in_flight::apart(&calls);
+    compare("the provider", &accepted, &handed_over(&firsts));
+    for call in &calls {
+        let said = told.texts.get(&call.reference_of().message);
+        assert_eq!(said, Some(&call.text), "{} got another text", call.to);
+    }
 
-    all_read(&env, told).await;
-    let handed = handed_over(&env).await;
-    let (calls, attempts) = (total(&handed), attempts_on_the_log(&env).await);
-    let first_calls = handed
+    let in_flight: Vec<_> = kills
         .iter()
-        .map(|(to, texts)| (to.clone(), without_repeats(texts)));
-    compare("the provider", &said, &first_calls.collect());
-    println!("{calls} calls were accepted for {told} messages, after {attempts} attempts");
+        .map(|kill| InFlight::at(&log, kill.dead_at))
+        .collect();
+    let bound: BTreeSet<_> = in_flight.iter().flat_map(InFlight::attempts).collect();
+    println!(
+        "{} repeated calls; {} attempts were in flight at {} kills",
+        repeats.len(),
+        bound.len(),
+        kills.len()
+    );
+    let unexplained: Vec<_> = repeats
+        .iter()
+        .filter(|repeat| !bound.contains(&repeat.repeated))
+        .collect();
     assert!(
-        calls <= attempts,
-        "{calls} calls, and only {attempts} attempts on the log"
+        unexplained.is_empty(),
+        "repeated although no attempt was in flight at a kill: {unexplained:?}"
     );
 
     // And the public API shows the same, page by page.
     let (conversation, expected) = accepted.iter().next().unwrap();
-    assert_eq!(&api.messages_of(conversation).await, expected);
+    assert_eq!(&pages(&system, conversation).await, expected);
 }
 
-type Accepted = BTreeMap<String, Vec<String>>;
-
-fn total(messages: &Accepted) -> usize {
+fn total(messages: &Messages) -> usize {
     messages.values().map(Vec::len).sum()
 }
 
 /// Missing, extra and order are three questions.
-fn compare(place: &str, told: &Accepted, found: &Accepted) {
-    let ids = |all: &Accepted| all.values().flatten().cloned().collect::<BTreeSet<_>>();
+fn compare(place: &str, told: &Messages, found: &Messages) {
+    let ids = |all: &Messages| all.values().flatten().cloned().collect::<BTreeSet<_>>();
     let (told_ids, found_ids) = (ids(told), ids(found));
-    assert_eq!(total(found), found_ids.len(), "{place} has a message twice");
     let missing: Vec<_> = told_ids.difference(&found_ids).collect();
     assert!(missing.is_empty(), "{place} misses {missing:?}");
     let extra: Vec<_> = found_ids.difference(&told_ids).collect();
@@ -125,260 +121,56 @@ fn compare(place: &str, told: &Accepted, found: &Accepted) {
         extra.is_empty(),
         "{place} has {extra:?}, which nobody was told of"
     );
+    assert_eq!(total(found), found_ids.len(), "{place} has a message twice");
     for (conversation, order) in told {
-        assert_eq!(
-            found.get(conversation),
-            Some(order),
-            "{place}: the order in {conversation}"
-        );
+        let found = found.get(conversation);
+        assert_eq!(found, Some(order), "{place}: the order in {conversation}");
     }
 }
 
-/// Kills one role or the broker after the other, each at least [`KILLS_EACH`] times while requests are in flight. `up`
-/// starts them again.
-async fn kill(
-    up: &Up,
-    seed: u64,
-    posted: &AtomicUsize,
-    in_flight: &AtomicUsize,
-    done: &AtomicBool,
-) -> BTreeMap<&'static str, usize> {
-    let mut rng = Rng::with_seed(seed);
-    let mut hits: BTreeMap<_, _> = VICTIMS.into_iter().map(|victim| (victim, 0)).collect();
-    let kills = VICTIMS.len() * KILLS_EACH;
-    let mut killed = 0;
-    while !done.load(Ordering::SeqCst) {
-        // Spread over the whole load: each kill when its share of the messages has been accepted.
-        if posted.load(Ordering::SeqCst) < MESSAGES * killed / (kills + 2) || killed >= kills + 2 {
-            sleep(Duration::from_millis(5)).await;
-            continue;
-        }
-        sleep(Duration::from_millis(rng.u64(0..60))).await;
-        let victim = VICTIMS[killed % VICTIMS.len()];
-        let Some(pid) = up.process(victim) else {
-            sleep(Duration::from_millis(20)).await;
-            continue;
-        };
-        if in_flight.load(Ordering::SeqCst) == 0 {
-            continue;
-        }
-        send(pid, Signal::KILL);
-        killed += 1;
-        *hits.entry(victim).or_default() += 1;
-    }
-    hits
-}
-
-/// The public API, as a careful client uses it: every request is repeated until it is answered.
-#[derive(Clone)]
-struct Api {
-    client: Client,
-    commands: String,
-    queries: String,
-    token: String,
-}
-
-impl Api {
-    fn new(env: &BTreeMap<String, String>) -> Self {
-        let client = http();
-        let of = |name: &str| env[name].clone();
-        let (commands, queries) = (of("CHAT4ALL_URL"), of("CHAT4ALL_QUERY_URL"));
-        Self {
-            client,
-            commands,
-            queries,
-            token: of("CHAT4ALL_TOKEN"),
+/// Every message on the log.
+fn on_the_log(log: &[Logged]) -> Messages {
+    let mut found = Messages::new();
+    for logged in log {
+        if let Change::Message(id, _) = &logged.change {
+            let conversation = found.entry(id.conversation.to_string()).or_default();
+            conversation.push(id.message.to_string());
         }
     }
-
-    /// This client's conversations, and in each its messages one after the other; what was accepted, in that order.
-    async fn post_all(
-        self,
-        client: usize,
-        posted: &AtomicUsize,
-        in_flight: &AtomicUsize,
-    ) -> (Accepted, Accepted) {
-        let mut conversations = Vec::new();
-        for number in 0..CONVERSATIONS_EACH {
-            let key = format!("group-{client}-{number}");
-            let phone = format!("49151{client:03}{number:04}");
-            let body = json!({"kind": "group", "participants": [{"channel": "whatsapp", "address": phone}]});
-            let (status, answer) = self.post("/v1/conversations", &key, &body).await;
-            assert_eq!(status, StatusCode::CREATED, "{answer}");
-            conversations.push((
-                answer["conversation_id"].as_str().unwrap().to_owned(),
-                phone,
-            ));
-        }
-        let (mut accepted, mut said) = (Accepted::new(), Accepted::new());
-        for number in 0..MESSAGES.div_ceil(CLIENTS) {
-            let (conversation, phone) = &conversations[number % conversations.len()];
-            let text = format!("message {number} of client {client}");
-            let body =
-                json!({"conversation_id": conversation, "content": {"type": "text", "text": text}});
-            in_flight.fetch_add(1, Ordering::SeqCst);
-            let (status, answer) = self
-                .post("/v1/messages", &format!("key-{client}-{number}"), &body)
-                .await;
-            in_flight.fetch_sub(1, Ordering::SeqCst);
-            assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
-            posted.fetch_add(1, Ordering::SeqCst);
-            let message = answer["message_id"].as_str().unwrap().to_owned();
-            accepted
-                .entry(conversation.clone())
-                .or_default()
-                .push(message);
-            said.entry(phone.clone()).or_default().push(text);
-        }
-        (accepted, said)
-    }
-
-    async fn post(&self, path: &str, key: &str, body: &Value) -> (StatusCode, Value) {
-        let deadline = Instant::now() + Duration::from_secs(120);
-        loop {
-            let request = self
-                .client
-                .post(format!("{}{path}", self.commands))
-                .bearer_auth(&self.token);
-            let seen = match request
-                .header("Idempotency-Key", key)
-                .json(body)
-                .send()
-                .await
-            {
-                // "Not now" and "nobody knows" are reasons to ask again under the same key.
-                Ok(answer) if answer.status().is_server_error() => answer.status().to_string(),
-                Ok(answer) => {
-                    let status = answer.status();
-                    match answer.json().await {
-                        Ok(body) => return (status, body),
-                        Err(error) => error.to_string(),
-                    }
-                }
-                Err(error) => error.to_string(),
-            };
-            assert!(Instant::now() < deadline, "{path} is not answered: {seen}");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn messages_of(&self, conversation: &str) -> Vec<String> {
-        let (mut all, mut after) = (Vec::new(), None::<String>);
-        loop {
-            let request = self
-                .client
-                .get(format!(
-                    "{}/v1/conversations/{conversation}/messages",
-                    self.queries
-                ))
-                .query(&[("first", "7")])
-                .query(
-                    &after
-                        .iter()
-                        .map(|after| ("after", after))
-                        .collect::<Vec<_>>(),
-                )
-                .bearer_auth(&self.token);
-            let page: Value = request.send().await.unwrap().json().await.unwrap();
-            let messages = page["messages"].as_array();
-            let messages = messages.unwrap_or_else(|| panic!("no page: {page}"));
-            all.extend(
-                messages
-                    .iter()
-                    .map(|message| message["message_id"].as_str().unwrap().to_owned()),
-            );
-            let info = &page["page_info"];
-            if info["has_next_page"] != true {
-                return all;
-            }
-            after = info["end_cursor"].as_str().map(str::to_owned);
-        }
-    }
-}
-
-/// Every accepted message, by reading the streams message by message.
-async fn on_the_log(env: &BTreeMap<String, String>) -> Accepted {
-    let mut layout = log::layout(1);
-    layout.max_bytes = 0;
-    let log = log::opened(&env["CHAT4ALL_NATS__URL"], "checker", &layout).await;
-    let mut found = Accepted::new();
-    for partition in log.partitions().all() {
-        let last = log
-            .stream(partition)
-            .get_info()
-            .await
-            .unwrap()
-            .state
-            .last_sequence;
-        for sequence in 1..=last {
-            let stored = log
-                .stream(partition)
-                .get_raw_message(sequence)
-                .await
-                .unwrap();
-            let change = Change::read(&stored.subject, sequence, &stored.payload).unwrap();
-            if let Change::Message(
-                message::Id {
-                    conversation,
-                    message,
-                },
-                _,
-            ) = change
-            {
-                found
-                    .entry(conversation.to_string())
-                    .or_default()
-                    .push(message.to_string());
-            }
-        }
-    }
-    found.retain(|_, messages| !is_the_first_message(messages));
     found
 }
 
-/// What `up` itself sends when it starts is alone in its conversation.
-fn is_the_first_message(messages: &[String]) -> bool {
-    messages.len() == 1
+/// What `up` itself sends when it starts is nobody's business.
+fn without(first: &str, mut messages: Messages) -> Messages {
+    let removed = messages.remove(first);
+    assert_eq!(removed.map_or(0, |messages| messages.len()), 1);
+    messages
 }
 
-/// The rows, once there are as many as were accepted.
-async fn shown(env: &BTreeMap<String, String>, told: usize) -> Accepted {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let mut connection = PgConnection::connect(&env["CHAT4ALL_POSTGRES__URL"])
-            .await
-            .unwrap();
-        let rows: Vec<(uuid::Uuid, uuid::Uuid)> = sqlx::query_as(
-            "select conversation_id, message_id from chat4all.messages order by conversation_id, sequence",
-        )
-        .fetch_all(&mut connection)
+/// The rows.
+async fn shown(system: &System) -> Messages {
+    let mut connection = PgConnection::connect(&system.env["CHAT4ALL_POSTGRES__URL"])
         .await
         .unwrap();
-        let mut found = Accepted::new();
-        for (conversation, message) in rows {
-            found
-                .entry(conversation.to_string())
-                .or_default()
-                .push(message.to_string());
-        }
-        found.retain(|_, messages| !is_the_first_message(messages));
-        if total(&found) >= told {
-            return found;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "{} of {told} are shown after a minute",
-            total(&found)
-        );
-        sleep(Duration::from_millis(100)).await;
+    let rows: Vec<(uuid::Uuid, uuid::Uuid)> = sqlx::query_as(
+        "select conversation_id, message_id from chat4all.messages order by conversation_id, sequence",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let mut found = Messages::new();
+    for (conversation, message) in rows {
+        let conversation = found.entry(conversation.to_string()).or_default();
+        conversation.push(message.to_string());
     }
+    found
 }
 
-/// Waits until every delivery has been read.
-async fn all_read(env: &BTreeMap<String, String>, told: usize) {
+/// Waits until every delivery has been read: one for each message, and the one that `up` itself has sent.
+async fn all_read(system: &System, told: usize) {
     let deadline = Instant::now() + Duration::from_secs(240);
     loop {
-        let mut connection = PgConnection::connect(&env["CHAT4ALL_POSTGRES__URL"])
+        let mut connection = PgConnection::connect(&system.env["CHAT4ALL_POSTGRES__URL"])
             .await
             .unwrap();
         let counts: Vec<(String, i64)> = sqlx::query_as(
@@ -387,76 +179,41 @@ async fn all_read(env: &BTreeMap<String, String>, told: usize) {
         .fetch_all(&mut connection)
         .await
         .unwrap();
-        let read = counts
-            .iter()
-            .find(|(status, _)| status == "READ")
-            .map_or(0, |(_, count)| *count);
-        // And the one that `up` itself has sent.
-        if read as usize == told + 1 {
+        let all = i64::try_from(told + 1).unwrap();
+        if counts == [("READ".to_owned(), all)] {
             return;
         }
-        assert!(
-            Instant::now() < deadline,
-            "after four minutes: {counts:?} of {}",
-            told + 1
-        );
+        let waits = Instant::now() < deadline;
+        assert!(waits, "after four minutes: {counts:?} of {all}");
         sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// What the provider accepted, by recipient, in the order of the calls.
-async fn handed_over(env: &BTreeMap<String, String>) -> Accepted {
-    let (client, mut since, mut found) = (http(), 0, Accepted::new());
-    loop {
-        let url = format!(
-            "{}/_sim/calls?since={since}&limit=1000",
-            env["CHAT4ALL_SIMULATOR_URL"]
-        );
-        let page: Value = client.get(url).send().await.unwrap().json().await.unwrap();
-        assert_eq!(page["dropped"], 0, "the simulator has forgotten calls");
-        for call in page["items"].as_array().unwrap() {
-            let (to, text) = (call["to"].as_str(), call["body"]["text"]["body"].as_str());
-            // `up` itself writes to this one.
-            if call["accepted"] == true && to != Some("4915112345678") {
-                found
-                    .entry(to.unwrap().to_owned())
-                    .or_default()
-                    .push(text.unwrap().to_owned());
-            }
-        }
-        match page["next"].as_u64() {
-            Some(next) => since = next,
-            None => return found,
-        }
+/// What the provider was handed, by the conversation it came from: one recipient each.
+fn handed_over(calls: &[Call]) -> Messages {
+    let mut found = Messages::new();
+    for call in calls {
+        let of = call.reference_of();
+        found.entry(of.conversation).or_default().push(of.message);
     }
+    found
 }
 
-fn without_repeats(texts: &[String]) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    texts
-        .iter()
-        .filter(|text| seen.insert(*text))
-        .cloned()
-        .collect()
-}
-
-fn http() -> Client {
-    Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(20))
-        .build()
-        .unwrap()
-}
-
-async fn attempts_on_the_log(env: &BTreeMap<String, String>) -> usize {
-    let mut connection = PgConnection::connect(&env["CHAT4ALL_POSTGRES__URL"])
-        .await
-        .unwrap();
-    let attempts: i64 = sqlx::query_scalar(
-        "select count(*) from chat4all.delivery_events where type = 'DeliveryAttempted'",
-    )
-    .fetch_one(&mut connection)
-    .await
-    .unwrap();
-    attempts as usize
+/// The messages of a conversation as a client pages through them.
+async fn pages(system: &System, conversation: &str) -> Vec<String> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/conversations/{conversation}/messages?first=7{after}");
+        let page = system.rest(load::USER, &path, None).await;
+        let messages = page["messages"].as_array().unwrap();
+        let ids = messages
+            .iter()
+            .map(|message| message["message_id"].as_str());
+        all.extend(ids.map(|id| id.unwrap().to_owned()));
+        let info = &page["page_info"];
+        if info["has_next_page"] != true {
+            return all;
+        }
+        after = format!("&after={}", info["end_cursor"].as_str().unwrap());
+    }
 }

@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 use chat4all_cli::embedded::{chat4all_program, children_of};
 use rustix::process::{Pid, Signal, kill_process};
 
+const FIRST_PORT: u16 = 10_000;
+/// Above those for HTTP and the simulator.
+const NATS_ABOVE: u16 = 60;
+
 /// A `chat4all up`, killed at the end of the test.
 pub struct Up {
     pub child: Child,
@@ -18,13 +22,18 @@ pub struct Up {
 
 impl Up {
     /// The command, on ports of its own, with nothing of the surrounding shell.
+    ///
+    /// Each process of tests looks for them in a hundred of its own, below those that the system gives to clients: the port
+    /// of a part that was killed must not be taken by somebody else's before it is started again.
     pub fn command(dir: &Path) -> Command {
+        let http = FIRST_PORT + u16::try_from(std::process::id() % 200).unwrap() * 100;
         let mut command = Command::new(chat4all_program().unwrap());
         command
             .arg("up")
             .arg("--dir")
             .arg(dir)
-            .args(["--http-port", "18080"]);
+            .args(["--http-port", &http.to_string()])
+            .args(["--nats-port", &(http + NATS_ABOVE).to_string()]);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name == "UP_EXIT" || (name.starts_with("CHAT4ALL_") && name != "CHAT4ALL_TOOLS") {
