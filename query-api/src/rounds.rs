@@ -8,7 +8,6 @@
 //! busy the machine is.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -77,14 +76,15 @@ impl Rounds {
 }
 
 impl Driver {
-    /// Does `work`, and ends a round whenever nothing in it can go on by itself.
-    pub async fn drive<T>(self, work: impl Future<Output = T>) -> T {
+    /// Does `work`, and ends a round whenever nothing in it can go on by itself. Keeps it on the heap: it holds a whole
+    /// request.
+    pub fn drive<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
         let alarm = Arc::new(Alarm::default());
         let waker = Waker::from(Arc::clone(&alarm));
         // The runtime's budget would make futures wait that could go on, and wake them later: that is not what waiting means
         // here. What one request may cost is bounded by its complexity.
-        let mut work = pin!(tokio::task::unconstrained(work));
-        poll_fn(|outer| {
+        let mut work = Box::pin(tokio::task::unconstrained(work));
+        poll_fn(move |outer| {
             alarm.outside.register(outer.waker());
             loop {
                 alarm.rang.store(false, Ordering::Release);
@@ -97,7 +97,6 @@ impl Driver {
                 }
             }
         })
-        .await
     }
 }
 
