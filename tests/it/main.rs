@@ -16,4 +16,5 @@ mod reading_under_fault;
 mod supervisor;
 mod support;
 mod tour;
+mod waiting;
 mod whole_system;

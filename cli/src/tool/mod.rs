@@ -87,11 +87,8 @@ pub fn layout(config: &Config) -> Layout {
     }
 }
 
-/// A connection to the broker under `name`.
-///
-/// # Errors
-/// Nobody answers.
-pub async fn broker(config: &Config, name: &str) -> anyhow::Result<Client> {
+/// Where the broker is and who we are there: `name`, among what connects.
+pub fn broker_config(config: &Config, name: &str) -> connect::Config {
     let nats = &config.nats;
     let urls: Vec<_> = nats.url.iter().map(url::Url::as_str).collect();
     let login = match (&nats.credentials_file, &nats.user, &nats.password) {
@@ -106,12 +103,19 @@ pub async fn broker(config: &Config, name: &str) -> anyhow::Result<Client> {
         nats.ping_interval_ms.duration(),
         format!("{}/{name}", nats.name),
     );
-    let broker = connect::Config {
+    connect::Config {
         login,
         ping_interval,
         ..connect::Config::new(urls.join(","), name)
-    };
-    Ok(connect::connect(&broker).await?)
+    }
+}
+
+/// A connection to the broker under `name`.
+///
+/// # Errors
+/// Nobody answers.
+pub async fn broker(config: &Config, name: &str) -> anyhow::Result<Client> {
+    Ok(connect::connect(&broker_config(config, name)).await?)
 }
 
 /// The log, opened.
