@@ -84,7 +84,6 @@ pub fn pace() -> Pace {
     Pace {
         provider_timeout: Duration::from_secs(10),
         unsure_wait: Duration::from_millis(1_500),
-        unsure: Unsure::Resend,
         transient: [100, 300, 1_000].map(Duration::from_millis).to_vec(),
         probe_every: Duration::from_millis(1_500),
         valid_for: Duration::from_secs(3_600),
@@ -132,6 +131,7 @@ impl Stage {
             api_base: "http://127.0.0.1:1/v25.0".parse().unwrap(),
             concurrency: 64,
             rate_per_s: 1_000,
+            unsure: Unsure::Resend,
             echoes: true,
         };
         let mut config = Config {
