@@ -11,7 +11,10 @@ use secrecy::ExposeSecret;
 
 use crate::whatsapp;
 
-/// How often a held account is tried with one message, all workers together.
+pub use service::config::Unsure;
+
+/// How often a held account is tried with one message, all workers together. Not a setting: more often helps nobody who has
+/// just repaired an account by more than a minute, and providers count calls with a wrong token.
 pub const PROBE_EVERY: Duration = Duration::from_secs(60);
 
 /// What a bridge worker needs to know.
@@ -36,23 +39,12 @@ pub struct Pace {
     pub provider_timeout: Duration,
     /// How long to wait for a receipt that tells whether an interrupted send went out, where receipts echo our id.
     pub unsure_wait: Duration,
-    /// What follows when none comes.
-    pub unsure: Unsure,
     /// The waits between tries after a passing failure; the last one repeats. Not empty.
     pub transient: Vec<Duration>,
     /// How often a held account is tried with one message.
     pub probe_every: Duration,
     /// How long a message that came in is worth handing to the others of a group.
     pub valid_for: Duration,
-}
-
-/// What to do about a send whose outcome stays unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsure {
-    /// Send again: at-least-once. The recipient may get it twice.
-    Resend,
-    /// Give up: at-most-once. It shows as FAILED, and a redrive sends it again.
-    Fail,
 }
 
 /// One account at a provider.
@@ -79,6 +71,12 @@ impl Account {
     pub const fn rate_per_s(&self) -> u64 {
         match self {
             Self::WhatsApp(account) => account.rate_per_s,
+        }
+    }
+    /// What follows when it stays unknown whether a send went out.
+    pub const fn unsure(&self) -> Unsure {
+        match self {
+            Self::WhatsApp(account) => account.unsure,
         }
     }
     /// Whether receipts bring back the reference we send along.
@@ -124,7 +122,6 @@ impl Config {
             pace: Pace {
                 provider_timeout: bridges.provider_timeout_ms.duration(),
                 unsure_wait: bridges.unsure_wait_ms.duration(),
-                unsure: Unsure::Resend,
                 transient: bridges
                     .transient_schedule_ms
                     .iter()

@@ -104,17 +104,8 @@ impl CommandApi {
         routes.merge(openapi::serve(document))
     }
 
-    /// What must be right for commands to be taken in: the connection to the broker, and room in the log.
+    /// What must be right for commands to be taken in, besides the connection to the broker: room in the log.
     pub fn register_checks(&self, checks: &Checks) {
-        let log = self.log().clone();
-        checks.register("broker", move || {
-            let connected = log.is_connected();
-            async move {
-                connected
-                    .then_some(())
-                    .ok_or("there is no connection to NATS".to_owned())
-            }
-        });
         let log = self.log().clone();
         checks.register("log", move || {
             let percent = log.fullness().fullest_percent();

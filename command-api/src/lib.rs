@@ -16,4 +16,4 @@ pub use api::{CommandApi, Deps, Settings, Stores};
 pub use commands::REPLAY;
 pub use metrics::CommandMetrics;
 pub use request::IDEMPOTENCY_KEY;
-pub use start::{Running, StartError, start};
+pub use start::{Running, start};

@@ -14,18 +14,14 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 use utoipa::openapi::OpenApi;
 
 use crate::metrics::MembershipSeen;
 use crate::{Accounts, CommandApi, CommandMetrics, Deps, Settings, Stores};
 
-/// How long the start waits until every partition is followed.
-const BEGIN_WITHIN: Duration = Duration::from_secs(30);
-
-/// The log is there, but does not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("the log could not be followed within {} s", BEGIN_WITHIN.as_secs())]
-pub struct StartError;
+/// How often it is said that the start waits for the log.
+const SAY_EVERY: Duration = Duration::from_secs(30);
 
 /// The command API at work.
 #[derive(Debug)]
@@ -60,23 +56,16 @@ impl Running {
     }
 }
 
-/// Starts what runs beside the routes: following membership, and measuring how full the log is.
-///
-/// # Errors
-/// The log does not answer.
-pub async fn start(
-    config: &Config,
-    log: Log,
-    metrics: &Metrics,
-    shutdown: &Shutdown,
-) -> Result<Running, StartError> {
+/// Starts what runs beside the routes: following membership, and measuring how full the log is. Waits until every partition
+/// is followed, for as long as that takes; drop it to give up.
+pub async fn start(config: &Config, log: Log, metrics: &Metrics, shutdown: &Shutdown) -> Running {
     let (commands, followers) = (TaskTracker::new(), TaskTracker::new());
     let stores = Stores::new(&log, &commands, config.log.cached_states);
     let stop = CancellationToken::new();
     let follower = Follower::start(stores.conversations.clone(), &followers, &stop);
     let following = stop.drop_guard();
-    if !follower.begun(Instant::now() + BEGIN_WITHIN).await {
-        return Err(StartError);
+    while !follower.begun(Instant::now() + SAY_EVERY).await {
+        warn!("waiting until every partition of the log can be followed");
     }
     let measuring = fullness::keep_measuring(log, shutdown.soft().clone());
     shutdown.spawn("fullness", async move {
@@ -95,9 +84,9 @@ pub async fn start(
         settings: Settings::from(config),
         metrics: CommandMetrics::register(metrics),
     });
-    Ok(Running {
+    Running {
         api,
         following,
         commands,
-    })
+    }
 }

@@ -87,6 +87,21 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether waiting may mend it: nobody answers there *yet*. Wrong credentials, a wrong address or too small a limit stay
+    /// wrong until somebody changes them.
+    pub fn passes(&self) -> bool {
+        use async_nats::ConnectErrorKind as Kind;
+        match self {
+            Self::Connect(source) => matches!(
+                source.kind(),
+                Kind::Dns | Kind::TimedOut | Kind::Io | Kind::MaxReconnects
+            ),
+            Self::Url(_) | Self::Credentials(_) | Self::MaxPayload { .. } => false,
+        }
+    }
+}
+
 /// Connects, and keeps reconnecting for as long as the client lives.
 ///
 /// # Errors

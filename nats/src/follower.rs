@@ -21,6 +21,9 @@ use crate::load::{self, Loaded};
 use crate::reader::{self, Current, Feed, Keep, Spec};
 use crate::{Store, streams, subject};
 
+/// How often a log that has not come to a position is looked at again.
+const NOT_THERE_YET: Duration = Duration::from_millis(50);
+
 /// Follows every partition's events of one aggregate type. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Follower<A: Aggregate> {
@@ -108,7 +111,8 @@ impl<A: Aggregate> Follower<A> {
         following.current.borrow().holds(self.store.log())
     }
 
-    /// Waits until everything up to `position` has been seen; `false` when `deadline` comes first.
+    /// Waits until everything up to `position` has been seen; `false` when `deadline` comes first, and so for a position that
+    /// the log has not come to.
     pub async fn reach(&self, position: Position, deadline: Instant) -> bool {
         let Some(following) = self
             .partitions
@@ -122,9 +126,21 @@ impl<A: Aggregate> Follower<A> {
             if up_to >= position.sequence {
                 return true;
             }
+            let (log, partition, from) = (self.store.log(), position.partition, up_to + 1);
+            // First this, then what is missing: nothing can come in between at a place that the log has passed.
+            match log.last_sequence(partition, deadline).await {
+                Ok(last) if last >= position.sequence => {}
+                Ok(_) => {
+                    if Instant::now() + NOT_THERE_YET >= deadline {
+                        return false;
+                    }
+                    tokio::time::sleep(NOT_THERE_YET).await;
+                    continue;
+                }
+                Err(_) => return false,
+            }
             // The position may be that of another aggregate's event: then it is enough that nothing of ours is missing.
             let subject = subject::of_type(position.partition, A::TYPE);
-            let (log, partition, from) = (self.store.log(), position.partition, up_to + 1);
             let next = direct::next_from_leader(log, partition, &subject, from, deadline).await;
             match next {
                 Ok(None) => return true,

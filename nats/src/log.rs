@@ -50,6 +50,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether waiting may mend it: the broker is away or without a leader, or nobody has made the log yet. A log that was
+    /// made for other partitions stays what it is.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Open(streams::Error::Incompatible { .. }) => false,
+            Self::Open(streams::Error::Broker { .. }) | Self::Look { .. } => true,
+        }
+    }
+}
+
 impl Log {
     /// The JetStream context this log uses: short waits, because what is ambiguous is resolved by asking the leader.
     pub fn context(client: &Client) -> jetstream::Context {

@@ -18,6 +18,8 @@
 //!
 //! Source: docs/adr/0004-reading.md.
 
+mod durable;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,8 +27,6 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
-use async_nats::jetstream::stream::ConsumerErrorKind;
 use chat4all_domain::Partition;
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
@@ -43,18 +43,10 @@ const DISTURBED_CHECK: Duration = Duration::from_millis(250);
 const DISTURBED_FOR: Duration = Duration::from_secs(30);
 /// How often a waiting reader looks whether the connection was made anew: what was under way then is lost silently.
 const CONNECTION_CHECK: Duration = Duration::from_millis(250);
-/// How long a pull stays open on the broker.
-const PULL_EXPIRY: Duration = Duration::from_secs(5);
-/// How often the broker shows that an idle pull is alive.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A message that is not acknowledged for this long is offered again.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Messages on offer at a time; more wait on the broker.
 pub const MAX_ACK_PENDING: i64 = 5_000;
-/// Messages per pull.
-const PULL_BATCH: usize = 500;
-/// A consumer that is kept only while followed goes away after this long.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// How long a direct read may take before the next try.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -489,94 +481,5 @@ impl Feed {
             });
         }
         Ok(())
-    }
-
-    async fn make_durable(&self) -> Result<(), Error> {
-        let config = pull::Config {
-            durable_name: Some(self.spec.durable.clone()),
-            description: Some(self.spec.description.clone()),
-            deliver_policy: DeliverPolicy::All,
-            max_deliver: -1,
-            filter_subject: self.spec.filter.clone().unwrap_or_default(),
-            ..self.kept()
-        };
-        let made = self
-            .log
-            .jetstream()
-            .create_consumer_on_stream(config, &self.spec.stream)
-            .await;
-        match made {
-            Ok(_) => Ok(()),
-            // Made with other settings by hand or by another release: good enough, it is only the doorbell.
-            Err(error) if matches!(error.kind(), ConsumerErrorKind::JetStream(_)) => {
-                warn!(durable = %self.spec.durable, %error, "the durable exists with other settings");
-                Ok(())
-            }
-            Err(error) => Err(self.consumer_error(error.into())),
-        }
-    }
-
-    fn kept(&self) -> pull::Config {
-        match self.spec.keep {
-            Keep::Always => pull::Config {
-                ack_policy: AckPolicy::Explicit,
-                ack_wait: ACK_WAIT,
-                max_ack_pending: MAX_ACK_PENDING,
-                ..pull::Config::default()
-            },
-            Keep::WhileFollowed => pull::Config {
-                ack_policy: AckPolicy::None,
-                inactive_threshold: FORGET_AFTER,
-                memory_storage: true,
-                ..pull::Config::default()
-            },
-        }
-    }
-
-    async fn restore_durable(&self) -> Result<(), Error> {
-        self.make_durable().await?;
-        self.reset_durable().await
-    }
-
-    async fn reset_durable(&self) -> Result<(), Error> {
-        let stream = self
-            .log
-            .jetstream()
-            .get_stream_no_info(&self.spec.stream)
-            .await;
-        let stream = stream.map_err(|error| self.consumer_error(error.into()))?;
-        let reset = stream
-            .reset_consumer(&self.spec.durable, Some(self.tail + 1))
-            .await;
-        reset
-            .map(drop)
-            .map_err(|error| self.consumer_error(error.into()))
-    }
-
-    async fn open_pull(&self) -> Result<pull::Stream, Error> {
-        let (stream, durable) = (&self.spec.stream, &self.spec.durable);
-        let consumer: Consumer<pull::Config> = self
-            .log
-            .jetstream()
-            .get_consumer_from_stream(durable, stream)
-            .await
-            .map_err(|error| self.consumer_error(error.into()))?;
-        let pull = consumer
-            .stream()
-            .max_messages_per_batch(PULL_BATCH)
-            .expires(PULL_EXPIRY)
-            .heartbeat(HEARTBEAT)
-            .messages()
-            .await;
-        pull.map_err(|error| self.consumer_error(error.into()))
-    }
-
-    fn consumer_error(&self, source: async_nats::Error) -> Error {
-        let (stream, durable) = (self.spec.stream.clone(), self.spec.durable.clone());
-        Error::Consumer {
-            stream,
-            durable,
-            source,
-        }
     }
 }

@@ -10,6 +10,7 @@ mod graphql;
 mod page;
 mod problem;
 mod rest;
+mod rounds;
 mod session;
 mod status;
 

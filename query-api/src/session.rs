@@ -23,6 +23,7 @@ use crate::api::Models;
 use crate::batch::Batch;
 use crate::dead_letters::{self, Wanted};
 use crate::problem;
+use crate::rounds::{Driver, Rounds};
 
 /// How long a request waits for the position it wants to see.
 const AT_LEAST_WAIT: Duration = Duration::from_secs(5);
@@ -56,30 +57,32 @@ pub struct Session {
 type RangeKey = (Option<u64>, Option<u64>, usize, bool);
 
 impl Session {
-    /// For `caller`, whose scopes are looked at by [`Session::open`].
-    pub fn new(models: Models, caller: Caller) -> Self {
+    /// For `caller`, whose scopes are looked at by [`Session::open`]. Whatever reads through it is driven by the second.
+    pub fn new(models: Models, caller: Caller) -> (Self, Driver) {
+        let (rounds, driver) = Rounds::new();
         let reader = Reader {
             user: UserId::derive(caller.issuer(), caller.sub()),
             sees_all: caller.may(Scope::ConversationsReadAll),
         };
-        Self {
+        let session = Self {
             models,
             caller,
             reader,
-            conversations: Batch::default(),
-            pages: Batch::default(),
-            messages: Batch::default(),
-            deliveries: Batch::default(),
-            tallies: Batch::default(),
-            histories: Batch::default(),
-            everybody: Batch::default(),
-            participants: Batch::default(),
-            marks: Batch::default(),
-            identities: Batch::default(),
-            failed_deliveries: Batch::default(),
-            poison_events: Batch::default(),
-            parked_inbound: Batch::default(),
-        }
+            conversations: Batch::new(&rounds),
+            pages: Batch::new(&rounds),
+            messages: Batch::new(&rounds),
+            deliveries: Batch::new(&rounds),
+            tallies: Batch::new(&rounds),
+            histories: Batch::new(&rounds),
+            everybody: Batch::new(&rounds),
+            participants: Batch::new(&rounds),
+            marks: Batch::new(&rounds),
+            identities: Batch::new(&rounds),
+            failed_deliveries: Batch::new(&rounds),
+            poison_events: Batch::new(&rounds),
+            parked_inbound: Batch::new(&rounds),
+        };
+        (session, driver)
     }
 
     /// Goes on when the caller may read and everything up to `at_least` is in the rows. Every entry to the reads leads

@@ -111,7 +111,7 @@ pub async fn work(desk: Arc<Desk>, head: Head, account: AccountId) -> Ended {
         )
         .await;
     }
-    if head.unsure && desk.worker.pace.unsure == Unsure::Fail {
+    if head.unsure && line.settings.unsure() == Unsure::Fail {
         return give_up(&desk, &head, FailureClass::Unsure, Reason::Unknown).await;
     }
     let message = match text::at(&desk.worker.log, desk.lease.partition(), head.accepted_at).await {

@@ -31,8 +31,10 @@ pub struct Account {
     pub concurrency: usize,
     /// Sends per second, at most, all workers together.
     pub rate_per_s: u64,
-    /// Whether statuses bring back the `biz_opaque_callback_data` that we send along. Documented only in part, so it can be
-    /// turned off; without it an interrupted send is repeated without waiting for a receipt.
+    /// What follows when it stays unknown whether a send went out.
+    pub unsure: config::Unsure,
+    /// Whether statuses bring back the `biz_opaque_callback_data` that we send along. Not a setting: an account where they do
+    /// not only waits `bridges.unsure_wait_ms` in vain before an interrupted send is repeated, and that can be set.
     pub echoes: bool,
 }
 
@@ -47,6 +49,7 @@ impl Account {
             api_base: settings.api_base.clone(),
             concurrency: settings.concurrency,
             rate_per_s: settings.rate_per_s,
+            unsure: settings.unsure,
             echoes: true,
         }
     }

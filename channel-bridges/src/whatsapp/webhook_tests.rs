@@ -11,6 +11,7 @@ fn account() -> Account {
         api_base: "https://graph.facebook.com/v25.0".parse().unwrap(),
         concurrency: 64,
         rate_per_s: 80,
+        unsure: chat4all_service::config::Unsure::Resend,
         echoes: true,
     }
 }

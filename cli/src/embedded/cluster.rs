@@ -10,10 +10,9 @@ use super::nats_config::{self, Environment};
 use super::{Nats, Port, StartError};
 
 const NODES: usize = 3;
-/// How long the nodes may take to find each other and elect a leader.
+/// How long the nodes may take to find each other and elect a leader: usually half a second. On a busy machine the first
+/// votes may be split, and the next come only 4 to 9 s later.
 const FORM_PATIENCE: Duration = Duration::from_secs(60);
-/// How long nodes of a new cluster may take to find each other; usually it is half a second.
-const FIRST_MEETING: Duration = Duration::from_secs(15);
 /// How often ports that somebody else takes are chosen anew.
 const PORT_ATTEMPTS: u32 = 5;
 
@@ -57,17 +56,8 @@ impl NatsCluster {
             let mut cluster = Self {
                 nodes: prepare(&options)?,
             };
-            match cluster.launch().await {
-                // Nodes that do not find each other at once hardly ever do later: other ports, another try.
-                Ok(()) => match tokio::time::timeout(FIRST_MEETING, cluster.formed()).await {
-                    Ok(Ok(())) => return Ok(cluster),
-                    Ok(Err(error)) if attempt >= PORT_ATTEMPTS => return Err(error),
-                    Err(_) if attempt >= PORT_ATTEMPTS => {
-                        cluster.formed().await?;
-                        return Ok(cluster);
-                    }
-                    Ok(Err(_)) | Err(_) => {}
-                },
+            match cluster.serve().await {
+                Ok(()) => return Ok(cluster),
                 Err(error) if error.is_port_taken() && attempt < PORT_ATTEMPTS => {}
                 Err(error) => return Err(error),
             }
@@ -104,17 +94,17 @@ impl NatsCluster {
     /// Waits until all three nodes are healthy and current.
     ///
     /// # Errors
-    /// [`StartError::NotReady`] after a minute.
+    /// [`StartError::Ended`] when a node has ended by itself, [`StartError::NotReady`] after a minute.
     pub async fn formed(&self) -> Result<(), StartError> {
-        for node in &self.nodes {
-            node.ready().await?;
-        }
         let deadline = Instant::now() + FORM_PATIENCE;
         loop {
-            let last_seen = match self.metadata_group().await {
-                Some(group) if all_current(&group) => return Ok(()),
-                Some(group) => group.to_string(),
-                None => "no node leads".into(),
+            let seen = self.look().await;
+            // Looked at each time: two nodes would wait for the third for ever.
+            if let Some(error) = self.nodes.iter().find_map(Nats::ended) {
+                return Err(error);
+            }
+            let Err(last_seen) = seen else {
+                return Ok(());
             };
             if Instant::now() > deadline {
                 return Err(StartError::NotReady {
@@ -128,11 +118,23 @@ impl NatsCluster {
         }
     }
 
-    async fn launch(&mut self) -> Result<(), StartError> {
+    /// What is missing until all take part.
+    async fn look(&self) -> Result<(), String> {
+        for node in &self.nodes {
+            node.health().await?;
+        }
+        match self.metadata_group().await {
+            Some(group) if all_current(&group) => Ok(()),
+            Some(group) => Err(group.to_string()),
+            None => Err("no node leads".into()),
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), StartError> {
         for node in &mut self.nodes {
             node.launch().await?;
         }
-        Ok(())
+        self.formed().await
     }
 
     /// What the leader of JetStream's metadata says of the others; a follower's list is not kept current.
@@ -161,9 +163,9 @@ fn all_current(group: &Value) -> bool {
 }
 
 fn prepare(options: &ClusterOptions) -> Result<Vec<Nats>, StartError> {
-    let pick =
-        || -> Result<Vec<u16>, StartError> { (0..NODES).map(|_| Port::Any.pick()).collect() };
-    let (client, monitor, route) = (pick()?, pick()?, pick()?);
+    let ports = Port::several(3 * NODES)?;
+    let (client, rest) = ports.split_at(NODES);
+    let (monitor, route) = rest.split_at(NODES);
     let routes: Vec<String> = route
         .iter()
         .map(|port| format!("nats://127.0.0.1:{port}"))
@@ -171,6 +173,11 @@ fn prepare(options: &ClusterOptions) -> Result<Vec<Nats>, StartError> {
     let environment = Environment::defaults()
         .with("NATS_SYNC_INTERVAL", &options.sync_interval)
         .with("NATS_MAX_FILE", &options.max_file)
+        // Of its own: nodes of another cluster that come by on a port that was theirs are refused.
+        .with(
+            "NATS_CLUSTER_NAME",
+            format!("chat4all-{:08x}", fastrand::u32(..)),
+        )
         .with(
             "NATS_ROUTES",
             serde_json::to_string(&routes).expect("a list of strings"),
@@ -194,4 +201,25 @@ fn prepare(options: &ClusterOptions) -> Result<Vec<Nats>, StartError> {
             Nats::prepare(&dir, &log, ports, node)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::temp_dir;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_whose_port_somebody_took_is_noticed_at_once() {
+        let dir = temp_dir().unwrap();
+        let nodes = prepare(&ClusterOptions::in_dir(dir.path())).unwrap();
+        let mut cluster = NatsCluster { nodes };
+        // Between choosing and starting; and whoever has it answers there.
+        let _faster = TcpListener::bind(("127.0.0.1", cluster.nodes[2].port())).unwrap();
+        let began = Instant::now();
+        let error = cluster.serve().await.unwrap_err();
+        assert!(error.is_port_taken(), "{error}");
+        assert!(began.elapsed() < FORM_PATIENCE / 2, "{:?}", began.elapsed());
+    }
 }

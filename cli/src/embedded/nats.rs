@@ -57,6 +57,8 @@ pub struct Nats {
     node: Node,
     /// `None` only while it is being started again.
     process: Option<Process>,
+    /// Where its log stood when it was started last.
+    log_begins: u64,
 }
 
 /// What a node is, besides its ports.
@@ -96,12 +98,7 @@ impl Nats {
                 monitor: Port::Any.pick()?,
             };
             let mut server = Self::prepare(&options.dir, &options.log, ports, node.clone())?;
-            // Somebody else may answer on the port that ours did not get, its own monitoring too: then only `ready` tells.
-            let started = match server.launch().await {
-                Ok(()) => server.ready().await,
-                Err(error) => Err(error),
-            };
-            match started {
+            match server.serve().await {
                 Ok(()) => return Ok(server),
                 Err(error) if error.is_port_taken() && attempt < PORT_ATTEMPTS => {}
                 Err(error) => return Err(error),
@@ -125,6 +122,7 @@ impl Nats {
             ports,
             node,
             process: None,
+            log_begins: 0,
         })
     }
 
@@ -197,6 +195,10 @@ impl Nats {
     pub async fn restart(&mut self) -> Result<(), StartError> {
         // A server that had to be killed starts again all the same.
         let _ = self.stop().await;
+        self.serve().await
+    }
+
+    async fn serve(&mut self) -> Result<(), StartError> {
         self.launch().await?;
         self.ready().await
     }
@@ -218,7 +220,8 @@ impl Nats {
         }
     }
 
-    /// Starts the process and returns when it listens.
+    /// Starts the process and returns when somebody listens on its port: it, or another who was faster. In that case it ends
+    /// in a moment, which [`Nats::ended`] shows.
     pub(super) async fn launch(&mut self) -> Result<(), StartError> {
         let configuration = self.dir.join("nats-server.conf");
         std::fs::write(&configuration, self.node.configuration)
@@ -230,7 +233,7 @@ impl Nats {
             .with("NATS_MONITOR", format!("127.0.0.1:{}", self.ports.monitor))
             .with("NATS_STORE_DIR", path_value(&self.dir));
         let output = log_file::open(&self.log)?;
-        let written = output.metadata().map_or(0, |file| file.len());
+        self.log_begins = output.metadata().map_or(0, |file| file.len());
         let process = Process::spawn(Launch {
             name: "nats-server".into(),
             program: self.tools.server.clone(),
@@ -243,16 +246,11 @@ impl Nats {
             output,
         })
         .await?;
-        let process = self.process.insert(process);
+        self.process = Some(process);
         let deadline = Instant::now() + START_PATIENCE;
         while Instant::now() < deadline {
-            if let Some(status) = process.status() {
-                let log = log_file::tail(&self.log, written);
-                return Err(StartError::Ended {
-                    program: "nats-server".into(),
-                    status,
-                    log,
-                });
+            if let Some(error) = self.ended() {
+                return Err(error);
             }
             if tokio::net::TcpStream::connect(("127.0.0.1", self.ports.client))
                 .await
@@ -262,22 +260,43 @@ impl Nats {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Err(self.not_ready("it does not listen".into(), written))
+        Err(self.not_ready("it does not listen".into()))
+    }
+
+    /// [`StartError::Ended`] if it was started and has ended by itself.
+    pub(super) fn ended(&self) -> Option<StartError> {
+        let status = self.process.as_ref()?.status()?;
+        Some(StartError::Ended {
+            program: "nats-server".into(),
+            status,
+            log: log_file::tail(&self.log, self.log_begins),
+        })
     }
 
     /// Waits until the server says that it is healthy: streams recovered and, in a cluster, a leader found.
     pub(super) async fn ready(&self) -> Result<(), StartError> {
         let deadline = Instant::now() + START_PATIENCE;
         loop {
-            let last_seen = match self.monitor("/healthz").await {
-                Ok((200, _)) => return Ok(()),
-                Ok((status, body)) => format!("{status} {body}"),
-                Err(error) => error.to_string(),
+            let health = self.health().await;
+            if let Some(error) = self.ended() {
+                return Err(error);
+            }
+            let Err(last_seen) = health else {
+                return Ok(());
             };
             if Instant::now() > deadline || self.pid().is_none() {
-                return Err(self.not_ready(last_seen, 0));
+                return Err(self.not_ready(last_seen));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What its monitoring says when it is not healthy.
+    pub(super) async fn health(&self) -> Result<(), String> {
+        match self.monitor("/healthz").await {
+            Ok((200, _)) => Ok(()),
+            Ok((status, body)) => Err(format!("{}: {status} {body}", self.name())),
+            Err(error) => Err(format!("{}: {error}", self.name())),
         }
     }
 
@@ -294,8 +313,8 @@ impl Nats {
         Ok((response.status().as_u16(), response.text().await?))
     }
 
-    fn not_ready(&self, last_seen: String, written: u64) -> StartError {
-        let log = log_file::tail(&self.log, written);
+    fn not_ready(&self, last_seen: String) -> StartError {
+        let log = log_file::tail(&self.log, self.log_begins);
         StartError::NotReady {
             program: "nats-server".into(),
             after: START_PATIENCE,

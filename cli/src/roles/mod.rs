@@ -6,8 +6,10 @@
 mod broker;
 mod document;
 mod owned;
+mod wait;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -21,7 +23,7 @@ use chat4all_projector as projector;
 use chat4all_query_api::{Models, QueryApi};
 use chat4all_service::auth::Verifier;
 use chat4all_service::health::Checks;
-use chat4all_service::http::{Shell, serve};
+use chat4all_service::http::{Door, Shell, serve};
 use chat4all_service::metrics::Metrics;
 use chat4all_service::{Config, Shutdown, shutdown, telemetry};
 use clap::Args;
@@ -31,12 +33,12 @@ use tokio::time::Instant;
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
-use crate::tool::{Common, broker_later, open_log};
+use crate::tool::{Common, broker_later};
 
 /// How much longer than Postgres itself a read waits for an answer.
 const READ_MARGIN: std::time::Duration = std::time::Duration::from_millis(500);
-/// How long Postgres may take to say that it is there.
-const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long readiness waits for Postgres: less than a check may take, so that it can say what is wrong.
+const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_millis(1_500);
 
 /// How long readiness waits for the stream of parked items; less than a check may take.
 const PARKED_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
@@ -76,6 +78,9 @@ impl Role {
     const fn bridges(self) -> bool {
         matches!(self, Self::All | Self::Bridges)
     }
+    const fn needs_the_log(self) -> bool {
+        self.takes_commands() || self.projects() || self.bridges()
+    }
     const fn answers_queries(self) -> bool {
         matches!(self, Self::All | Self::QueryApi)
     }
@@ -89,7 +94,8 @@ Examples:
   CHAT4ALL_HTTP__LISTEN=0.0.0.0:8081 chat4all query-api
   chat4all command-api --config /etc/chat4all.toml
 
-Every role serves /livez, /readyz and /metrics on its address. SIGTERM stops it in order.
+Every role serves /livez, /readyz and /metrics on its address from its first moment. While the broker or the log is not
+there it waits, and /readyz says for what. SIGTERM stops it in order.
 Exit code: 0 stopped cleanly, 1 failed, 2 work was cut off because stopping took too long.")]
 pub struct RoleCommand {
     #[command(flatten)]
@@ -132,71 +138,107 @@ pub fn main(role: Role, command: &RoleCommand) -> ExitCode {
     outcome.into()
 }
 
-/// Runs the parts of `role` until `shutdown`.
+/// Runs the parts of `role` until `shutdown`. It listens from the first moment: while the log is not there, it is alive, not
+/// ready, and answers what needs no log.
 ///
 /// # Errors
-/// What kept it from starting, or ended it.
+/// What kept it from starting, or ended it. A broker that is away is none, it waits.
 pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let (metrics, checks) = (Metrics::new(), Checks::new(role.name()));
-    let mut routes = Router::new().merge(metrics.routes()).merge(checks.routes());
-    let mut documents: Vec<OpenApi> = Vec::new();
-
-    let log = match role.takes_commands() || role.projects() || role.bridges() {
-        true => Some(open_log(&config, role.name()).await?),
-        false => None,
+    let mut parts = Parts {
+        routes: Router::new().merge(metrics.routes()).merge(checks.routes()),
+        documents: Vec::new(),
     };
-    let mut commands = None;
-    if let Some(log) = &log {
-        broker::register_checks(&checks, log, &config)?;
-        if role.takes_commands() {
-            let running = command_api::start(&config, log.clone(), &metrics, &shutdown).await?;
-            running.register_checks(&checks);
-            let (part, document) = running.routes();
-            routes = routes.merge(part);
-            documents.push(document);
-            commands = Some(running);
-        }
-        if role.projects() {
-            project(&config, log, &metrics, &checks, &shutdown)?;
-        }
-        if role.bridges() {
-            routes = routes.merge(bridge(&config, log, &metrics, &shutdown)?);
-        }
-    }
     if role.answers_queries() {
         // Most reads need no broker: it may be away now, and later.
-        let client = match &log {
-            Some(log) => log.client().clone(),
-            None => broker_later(&config, role.name()).await?,
-        };
+        let client = broker_later(&config, role.name()).await?;
         let (part, document) = queries(&config, &checks, Parked::new(client))?;
-        routes = routes.merge(part);
-        documents.push(document);
+        parts.add(part, document);
     }
-    if let Some(all) = document::joined(documents) {
-        routes = routes.merge(document::serve(&all)?);
-    }
-
     let address: SocketAddr = config.http.listen;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-    let routes = Shell::new(&config.http, &metrics).wrap(routes);
-    let served = serve(listener, routes, &shutdown)
-        .await
-        .context("the HTTP server ended");
+    let shell = Shell::new(&config.http, &metrics);
+    let door = Door::new(shell.wrap_for_now(parts.routes.clone()));
+    let mut served = pin!(serve(listener, door.routes(), &shutdown));
+
+    let mut commands = None;
+    if role.needs_the_log() {
+        let starting = start(role, &config, (&metrics, &checks), &shutdown, &mut parts);
+        let (log, running) = tokio::select! {
+            // Asked to stop before it was at work.
+            ended = &mut served => return ended.context("the HTTP server ended"),
+            // On the heap: it holds every part.
+            started = Box::pin(starting) => started?,
+        };
+        commands = running;
+        door.open(shell.wrap(parts.finished()?));
+        broker::register_checks(&checks, &log, &config)?;
+    } else {
+        door.open(shell.wrap(parts.finished()?));
+    }
+    let served = served.await.context("the HTTP server ended");
     if let Some(commands) = commands {
         commands.finish(&shutdown).await;
     }
     served
 }
 
+/// What a process serves.
+struct Parts {
+    routes: Router,
+    documents: Vec<OpenApi>,
+}
+
+impl Parts {
+    fn add(&mut self, routes: Router, document: OpenApi) {
+        self.routes = std::mem::take(&mut self.routes).merge(routes);
+        self.documents.push(document);
+    }
+
+    /// Every route, and the document of them.
+    fn finished(self) -> anyhow::Result<Router> {
+        Ok(match document::joined(self.documents) {
+            Some(all) => self.routes.merge(document::serve(&all)?),
+            None => self.routes,
+        })
+    }
+}
+
+/// Starts the parts that need the log, as soon as it is there.
+async fn start(
+    role: Role,
+    config: &Config,
+    (metrics, checks): (&Metrics, &Checks),
+    shutdown: &Shutdown,
+    parts: &mut Parts,
+) -> anyhow::Result<(Log, Option<command_api::Running>)> {
+    let log = wait::for_log(config, role.name(), checks).await?;
+    let mut commands = None;
+    if role.takes_commands() {
+        let running = command_api::start(config, log.clone(), metrics, shutdown).await;
+        running.register_checks(checks);
+        let (routes, document) = running.routes();
+        parts.add(routes, document);
+        commands = Some(running);
+    }
+    if role.projects() {
+        project(config, &log, (metrics, checks), shutdown)?;
+    }
+    if role.bridges() {
+        let routes = bridge(config, &log, metrics, shutdown)?;
+        parts.routes = std::mem::take(&mut parts.routes).merge(routes);
+    }
+    Ok((log, commands))
+}
+
 fn project(
     config: &Config,
     log: &Log,
-    metrics: &Metrics,
-    checks: &Checks,
+    (metrics, checks): (&Metrics, &Checks),
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
+    // In a process that also answers queries, their check says the same.
     let pool = database(config, "projector-check")?.pool(1);
     let reads = postgres::read::Reads::new(pool, CHECK_WITHIN);
     check_postgres(checks, reads, "nothing is folded, and reads stay behind");

@@ -92,7 +92,7 @@ pub fn layout(config: &Config) -> Layout {
 /// # Errors
 /// Nobody answers.
 pub async fn broker(config: &Config, name: &str) -> anyhow::Result<Client> {
-    Ok(connect::connect(&connection(config, name)).await?)
+    Ok(connect::connect(&broker_config(config, name)).await?)
 }
 
 /// A connection to the broker under `name`, made as soon as somebody answers there.
@@ -100,10 +100,11 @@ pub async fn broker(config: &Config, name: &str) -> anyhow::Result<Client> {
 /// # Errors
 /// The configuration cannot be used; never that nobody answers.
 pub async fn broker_later(config: &Config, name: &str) -> anyhow::Result<Client> {
-    Ok(connect::connect_later(&connection(config, name)).await?)
+    Ok(connect::connect_later(&broker_config(config, name)).await?)
 }
 
-fn connection(config: &Config, name: &str) -> connect::Config {
+/// Where the broker is and who we are there: `name`, among what connects.
+pub fn broker_config(config: &Config, name: &str) -> connect::Config {
     let nats = &config.nats;
     let urls: Vec<_> = nats.url.iter().map(url::Url::as_str).collect();
     let login = match (&nats.credentials_file, &nats.user, &nats.password) {

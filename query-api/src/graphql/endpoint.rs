@@ -32,7 +32,8 @@ pub async fn answer(
     caller: Caller,
     Json(asked): Json<Asked>,
 ) -> axum::response::Response {
-    let mut request = Request::new(asked.query).data(Session::new(state.models.clone(), caller));
+    let (session, driver) = Session::new(state.models.clone(), caller);
+    let mut request = Request::new(asked.query).data(session);
     if let Some(name) = asked.operation_name {
         request = request.operation_name(name);
     }
@@ -40,7 +41,7 @@ pub async fn answer(
         let variables = serde_json::Value::Object(variables);
         request = request.variables(async_graphql::Variables::from_json(variables));
     }
-    let mut response = state.schema.execute(request).await;
+    let mut response = driver.drive(state.schema.execute(request)).await;
     response.errors.iter_mut().for_each(error::name);
     let status = status(&response);
     let mut answer = (status, axum::Json(response)).into_response();

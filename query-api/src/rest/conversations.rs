@@ -56,25 +56,28 @@ pub async fn list(
     caller: Caller,
     Query(parameters): Query<ListParameters>,
 ) -> Result<Json<Conversations>, Problem> {
-    let session = Session::new(state.models, caller);
-    session.open(at_least(parameters.at_least)?).await?;
-    let range = page::parse::<ConversationCursor>(page::Arguments {
-        first: parameters.first,
-        after: parameters.after,
-        ..page::Arguments::default()
-    })?;
-    let slice = session
-        .conversation_page(false, cursor::of_conversations(range))
-        .await?;
-    let page_info = PageInfo::of(&slice, |found| ConversationCursor::from(found).to_string());
-    let shown = slice.items.iter().map(async |found| {
-        let everybody = session.everybody(found.id).await?;
-        Ok::<_, Problem>(Conversation::new(found, &everybody))
-    });
-    Ok(Json(Conversations {
-        conversations: try_join_all(shown).await?,
-        page_info,
-    }))
+    let (session, driver) = Session::new(state.models, caller);
+    let read = async {
+        session.open(at_least(parameters.at_least)?).await?;
+        let range = page::parse::<ConversationCursor>(page::Arguments {
+            first: parameters.first,
+            after: parameters.after,
+            ..page::Arguments::default()
+        })?;
+        let slice = session
+            .conversation_page(false, cursor::of_conversations(range))
+            .await?;
+        let page_info = PageInfo::of(&slice, |found| ConversationCursor::from(found).to_string());
+        let shown = slice.items.iter().map(async |found| {
+            let everybody = session.everybody(found.id).await?;
+            Ok::<_, Problem>(Conversation::new(found, &everybody))
+        });
+        Ok(Json(Conversations {
+            conversations: try_join_all(shown).await?,
+            page_info,
+        }))
+    };
+    driver.drive(read).await
 }
 
 /// One conversation.
@@ -99,10 +102,13 @@ pub async fn show(
     Path(id): Path<ConversationId>,
     Query(parameters): Query<ShowParameters>,
 ) -> Result<Json<Conversation>, Problem> {
-    let session = Session::new(state.models, caller);
-    session.open(at_least(parameters.at_least)?).await?;
-    let found = session.conversation(id).await?;
-    let found = found.ok_or_else(|| problem::not_found("conversation"))?;
-    let everybody = session.everybody(id).await?;
-    Ok(Json(Conversation::new(&found, &everybody)))
+    let (session, driver) = Session::new(state.models, caller);
+    let read = async {
+        session.open(at_least(parameters.at_least)?).await?;
+        let found = session.conversation(id).await?;
+        let found = found.ok_or_else(|| problem::not_found("conversation"))?;
+        let everybody = session.everybody(id).await?;
+        Ok(Json(Conversation::new(&found, &everybody)))
+    };
+    driver.drive(read).await
 }

@@ -54,27 +54,30 @@ pub async fn list(
     Path(id): Path<ConversationId>,
     Query(parameters): Query<ListParameters>,
 ) -> Result<Json<Messages>, Problem> {
-    let session = Session::new(state.models, caller);
-    session.open(at_least(parameters.at_least)?).await?;
-    let range = page::parse::<Position>(page::Arguments {
-        first: parameters.first,
-        after: parameters.after,
-        last: parameters.last,
-        before: parameters.before,
-    })?;
-    let conversation = session.conversation(id).await?;
-    let conversation = conversation.ok_or_else(|| problem::not_found("conversation"))?;
-    let range = cursor::of_messages(range, conversation.started)?;
-    let slice = session.message_page(id, range).await?;
-    let shown = slice.items.iter().map(async |found| {
-        let tally = session.tally((found.conversation, found.id));
-        let (tally, read_by) = try_join(tally, session.read_by(found)).await?;
-        Ok::<_, Problem>(Message::new(found, tally, &read_by))
-    });
-    Ok(Json(Messages {
-        messages: try_join_all(shown).await?,
-        page_info: PageInfo::of(&slice, |found| found.position.to_string()),
-    }))
+    let (session, driver) = Session::new(state.models, caller);
+    let read = async {
+        session.open(at_least(parameters.at_least)?).await?;
+        let range = page::parse::<Position>(page::Arguments {
+            first: parameters.first,
+            after: parameters.after,
+            last: parameters.last,
+            before: parameters.before,
+        })?;
+        let conversation = session.conversation(id).await?;
+        let conversation = conversation.ok_or_else(|| problem::not_found("conversation"))?;
+        let range = cursor::of_messages(range, conversation.started)?;
+        let slice = session.message_page(id, range).await?;
+        let shown = slice.items.iter().map(async |found| {
+            let tally = session.tally((found.conversation, found.id));
+            let (tally, read_by) = try_join(tally, session.read_by(found)).await?;
+            Ok::<_, Problem>(Message::new(found, tally, &read_by))
+        });
+        Ok(Json(Messages {
+            messages: try_join_all(shown).await?,
+            page_info: PageInfo::of(&slice, |found| found.position.to_string()),
+        }))
+    };
+    driver.drive(read).await
 }
 
 /// One message with its deliveries and what happened to them.
@@ -103,16 +106,19 @@ pub async fn show(
     Path(key): Path<(ConversationId, MessageId)>,
     Query(parameters): Query<ShowParameters>,
 ) -> Result<Json<MessageDetail>, Problem> {
-    let session = Session::new(state.models, caller);
-    session.open(at_least(parameters.at_least)?).await?;
-    let found = session.message(key).await?;
-    let found = found.ok_or_else(|| problem::not_found("message"))?;
-    let (tally, read_by, deliveries, history) = try_join!(
-        session.tally(key),
-        session.read_by(&found),
-        session.deliveries(key),
-        session.history(key),
-    )?;
-    let message = Message::new(&found, tally, &read_by);
-    Ok(Json(MessageDetail::new(message, &deliveries, &history)))
+    let (session, driver) = Session::new(state.models, caller);
+    let read = async {
+        session.open(at_least(parameters.at_least)?).await?;
+        let found = session.message(key).await?;
+        let found = found.ok_or_else(|| problem::not_found("message"))?;
+        let (tally, read_by, deliveries, history) = try_join!(
+            session.tally(key),
+            session.read_by(&found),
+            session.deliveries(key),
+            session.history(key),
+        )?;
+        let message = Message::new(&found, tally, &read_by);
+        Ok(Json(MessageDetail::new(message, &deliveries, &history)))
+    };
+    driver.drive(read).await
 }

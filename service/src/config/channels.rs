@@ -8,6 +8,7 @@ use url::Url;
 use super::reader::Reader;
 use super::section::section;
 use super::spec::{address, checked_text, count, one_of, secret, whole};
+use super::types::{Unsure, unsure};
 
 /// One account at a provider, by kind.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ section! {
         concurrency: usize = count(1, 10_000).or(64usize),
         /// Sends per second, at most, all workers together.
         rate_per_s: u64 = whole(1, 100_000).or(80u64),
+        /// What follows when it stays unknown whether a send went out (a call that was cut off, a process that died): `resend` may give the recipient a message twice, `fail` may have given it to them although it shows as FAILED.
+        unsure: Unsure = unsure().or(Unsure::Resend),
     }
 }
 

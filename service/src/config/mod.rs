@@ -30,7 +30,7 @@ pub use reader::Entry;
 pub use reference::reference;
 pub use sections::{Auth, Bridges, Http, Ids, Log, Nats, Postgres, Projector, Shutdown, Telemetry};
 pub use source::{Origin, Sources};
-pub use types::{LogFormat, Milliseconds, Poison, Seconds, Sync};
+pub use types::{LogFormat, Milliseconds, Poison, Seconds, Sync, Unsure};
 
 use reader::{Reader, Report};
 

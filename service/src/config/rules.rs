@@ -15,11 +15,6 @@ struct Less {
 const LESS: &[Less] = &[
     Less {
         one: "bridges.provider_timeout_ms",
-        other: "bridges.ack_wait_ms",
-        rule: "the provider's timeout must be shorter than the ack wait, or the broker hands the work to another while the call is still out",
-    },
-    Less {
-        one: "bridges.provider_timeout_ms",
         other: "shutdown.grace_ms",
         rule: "the provider's timeout must be shorter than the grace, or a stop cuts off calls whose outcome is then unsure",
     },

@@ -148,11 +148,9 @@ section! {
 section! {
     /// The outside world.
     pub struct Bridges {
-        /// How long the broker waits for a bridge to say that it has folded an event.
-        ack_wait_ms: Milliseconds = milliseconds(DAY_MS).or(30_000),
         /// How long a provider may take to answer one call.
         provider_timeout_ms: Milliseconds = milliseconds(DAY_MS).or(10_000),
-        /// How long to wait for a receipt that tells whether an interrupted send went out, on channels whose receipts echo our id.
+        /// How long to wait for a receipt that tells whether an interrupted send went out; then the account's `unsure` says what follows.
         unsure_wait_ms: Milliseconds = milliseconds(DAY_MS).or(15_000),
         /// How long a message is worth delivering; then it has failed as expired.
         valid_for_s: Seconds = seconds(31_536_000).or(86_400),

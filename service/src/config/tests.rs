@@ -42,7 +42,7 @@ fn two_secrets_are_enough_and_everything_else_has_a_default() {
     assert_eq!(config.nats.sync, Sync::Always);
     assert_eq!(config.log.partitions, 8);
     assert_eq!(config.http.body_limit_bytes, 256 * 1024);
-    assert_eq!(config.bridges.ack_wait_ms, Milliseconds(30_000));
+    assert_eq!(config.bridges.unsure_wait_ms, Milliseconds(15_000));
     assert_eq!(config.projector.poison, Poison::Park);
     assert!(config.channels.is_empty());
 }

@@ -90,6 +90,19 @@ pub enum Poison {
     Halt,
 }
 
+/// What follows when it stays unknown whether a send went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsure {
+    /// Send again: at-least-once. The recipient may get it twice.
+    Resend,
+    /// Give up: at-most-once. It shows as FAILED, and a redrive sends it again.
+    Fail,
+}
+
+pub(crate) fn unsure() -> Spec<Unsure> {
+    one_of(&[("resend", Unsure::Resend), ("fail", Unsure::Fail)])
+}
+
 pub(crate) fn sync() -> Spec<Sync> {
     one_of(&[("always", Sync::Always), ("relaxed", Sync::Relaxed)])
 }

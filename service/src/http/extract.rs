@@ -8,12 +8,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::explain::{explain, json_problem};
 use crate::problem::{Code, Problem};
 
-/// A JSON body. Other content types are 415, a body that is not JSON 400, one that does not fit 422 with pointers.
+/// A JSON body, which is an object. Other content types are 415, a body that is not JSON 400, one that does not fit 422 with pointers.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T);
 
@@ -39,6 +39,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         }
         let Body(bytes) = Body::from_request(request, state).await?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(list_problem(&mut json));
+        }
         let value = serde_path_to_error::deserialize(&mut json)
             .map_err(|error| json_problem(error.path(), error.inner()))?;
         json.end().map_err(|_| {
@@ -62,6 +65,14 @@ impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
         <Self as FromRequest<S>>::from_request(request, state)
             .await
             .map(Some)
+    }
+}
+
+/// The library would read a list as an object's fields in their order; that is not what the API's document says.
+fn list_problem(json: &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>) -> Problem {
+    match serde_path_to_error::deserialize::<_, IgnoredAny>(json) {
+        Ok(_) => Problem::field("", "found an array, expected an object"),
+        Err(error) => json_problem(error.path(), error.inner()),
     }
 }
 

@@ -37,8 +37,16 @@ impl Shell {
     /// Puts the manners around finished routes; nothing may be added to them afterwards. A route with a limit of its own says
     /// so with `DefaultBodyLimit` on itself.
     pub fn wrap(&self, routes: Router) -> Router {
+        self.around(routes.fallback(no_such_route))
+    }
+
+    /// As [`Shell::wrap`], while others are still to come: every other path is 503.
+    pub fn wrap_for_now(&self, routes: Router) -> Router {
+        self.around(routes.fallback(not_ready_yet))
+    }
+
+    fn around(&self, routes: Router) -> Router {
         routes
-            .fallback(no_such_route)
             .method_not_allowed_fallback(wrong_method)
             .layer(DefaultBodyLimit::max(self.body_limit_bytes))
             .layer(from_fn_with_state(self.request_timeout, limit_time))
@@ -53,6 +61,11 @@ async fn no_such_route() -> Problem {
         Code::NotFound,
         "No route has this path. The API's document lists those there are.",
     )
+}
+
+async fn not_ready_yet() -> Problem {
+    let detail = "This process is starting, and waits for what it needs; `/readyz` says for what.";
+    Problem::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1))
 }
 
 async fn wrong_method() -> Problem {

@@ -100,6 +100,11 @@ async fn a_body_that_does_not_fit_is_told_what_where_and_what_would_be_right() {
         ),
         ("array", "[]".to_owned()),
         (
+            "array of the fields",
+            format!(r#" ["{ID}",{{"type":"text","text":"my text"}},[1]]"#),
+        ),
+        ("array cut off", r#"["my text""#.to_owned()),
+        (
             "item",
             good.replace(r#"{"conv"#, r#"{"tags":[1,"my text"],"conv"#),
         ),

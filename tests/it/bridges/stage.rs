@@ -18,6 +18,8 @@ use chat4all_simulator::{
     AccountConfig, Config as SimulatorConfig, Millis, Running, Settings, Simulator,
 };
 use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,28 +47,36 @@ pub struct Stage {
     pub metrics: Metrics,
 }
 
-/// A bridge process, in a task.
+/// A bridge process: a runtime of its own, so that killing it leaves nothing of it running.
 pub struct Worker {
+    /// `None` once it has ended.
+    runtime: Option<Runtime>,
     work: JoinHandle<Result<(), RunError>>,
     stop: CancellationToken,
 }
 
 impl Worker {
     /// As a signal would: finishes what is under way.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
-        self.work.await.unwrap().unwrap();
+        (&mut self.work).await.unwrap().unwrap();
     }
-    /// As `kill -9` would: whatever is under way is never finished.
-    pub async fn kill(self) {
-        self.work.abort();
-        let ended = self.work.await;
-        assert!(
-            ended.is_err_and(|error| error.is_cancelled()),
-            "it had ended by itself"
-        );
-        // What a dead process cannot do: keep its leases.
-        self.stop.cancel();
+    /// As `kill -9` would: whatever is under way is never finished, no command, no call, no lease. Returns when nothing of
+    /// it runs any more.
+    pub async fn kill(mut self) {
+        assert!(!self.work.is_finished(), "it had ended by itself");
+        let runtime = self.runtime.take().expect("killed once");
+        let dead = tokio::task::spawn_blocking(|| runtime.shutdown_timeout(PATIENCE));
+        dead.await.unwrap();
+        assert!(self.work.is_finished(), "something of it still runs");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -74,7 +84,6 @@ pub fn pace() -> Pace {
     Pace {
         provider_timeout: Duration::from_secs(10),
         unsure_wait: Duration::from_millis(1_500),
-        unsure: Unsure::Resend,
         transient: [100, 300, 1_000].map(Duration::from_millis).to_vec(),
         probe_every: Duration::from_millis(1_500),
         valid_for: Duration::from_secs(3_600),
@@ -122,6 +131,7 @@ impl Stage {
             api_base: "http://127.0.0.1:1/v25.0".parse().unwrap(),
             concurrency: 64,
             rate_per_s: 1_000,
+            unsure: Unsure::Resend,
             echoes: true,
         };
         let mut config = Config {
@@ -163,24 +173,30 @@ impl Stage {
 
     /// Another process of the same role.
     pub async fn worker(&self, name: &str, metrics: &Metrics, listens: bool) -> Worker {
-        let log = self.log(name).await;
         let config = Config {
             worker: name.to_owned(),
             ..self.config.clone()
         };
-        let bridges = Bridges::new(&log, &config, metrics).unwrap();
-        let stop = CancellationToken::new();
-        let serve = if listens {
-            let listener = tokio::net::TcpListener::bind(self.listen).await.unwrap();
-            Some((listener, bridges.routes()))
-        } else {
-            None
-        };
+        let (url, name, metrics) = (self.node.nats.url(), name.to_owned(), metrics.clone());
+        let (listen, stop) = (listens.then_some(self.listen), CancellationToken::new());
         let (until, listening) = (stop.clone(), stop.clone());
-        #[expect(clippy::disallowed_methods, reason = "the handle is kept and awaited")]
-        let work = tokio::spawn(async move {
+        let (ready, is_ready) = oneshot::channel();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let work = runtime.spawn(async move {
+            let log = Log::open(client(&url, &name).await, &layout(1)).await;
+            let bridges = Bridges::new(&log.unwrap(), &config, &metrics).unwrap();
+            let routes = bridges.routes();
+            let listener = match listen {
+                Some(listen) => Some(tokio::net::TcpListener::bind(listen).await.unwrap()),
+                None => None,
+            };
+            ready.send(()).unwrap();
             let served = async {
-                if let Some((listener, routes)) = serve {
+                if let Some(listener) = listener {
                     axum::serve(listener, routes)
                         .with_graceful_shutdown(listening.cancelled_owned())
                         .await
@@ -190,7 +206,19 @@ impl Stage {
             let ((), ended) = tokio::join!(served, bridges.run(until));
             ended
         });
-        Worker { work, stop }
+        is_ready.await.expect("the bridges start");
+        Worker {
+            runtime: Some(runtime),
+            work,
+            stop,
+        }
+    }
+
+    /// What a dead worker held is free at once, not only when it ages out.
+    pub async fn forget_leases(&self) {
+        let js = self.node.log.jetstream();
+        let leases = js.get_stream_no_info("KV_LEASES").await.unwrap();
+        leases.purge().await.unwrap();
     }
 
     /// A connection of its own, as a process has one.
@@ -240,6 +268,19 @@ impl Stage {
         };
         let text = |call: &Value| call["body"]["text"]["body"].as_str().unwrap().to_owned();
         calls.iter().filter(of).map(text).collect()
+    }
+    /// The attempts that the provider accepted, in order of arrival: message, number of the delivery, number of the attempt.
+    pub async fn accepted_attempts(&self) -> Vec<(MessageId, u16, u32)> {
+        let calls = self.calls().await;
+        let accepted = calls.iter().filter(|call| !call["message_id"].is_null());
+        let attempt = |call: &Value| {
+            let data = call["body"]["biz_opaque_callback_data"].as_str().unwrap();
+            let words: Vec<_> = data.split('.').collect();
+            let number = |at: usize| words[at].parse::<u32>().unwrap();
+            let message = words[1].parse().unwrap();
+            (message, u16::try_from(number(2)).unwrap(), number(3))
+        };
+        accepted.map(attempt).collect()
     }
     /// Every call the provider got, oldest first.
     pub async fn calls(&self) -> Vec<Value> {

@@ -272,7 +272,13 @@ async fn an_unsure_send_without_a_receipt_is_sent_again_once_per_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_resending_is_not_wanted_an_unsure_send_fails_visibly() {
-    let stage = Stage::with(|_, config| config.pace.unsure = Unsure::Fail).await;
+    let stage = Stage::with(|_, config| {
+        let Some(Account::WhatsApp(account)) = config.accounts.values_mut().next() else {
+            unreachable!("the stage has one account");
+        };
+        account.unsure = Unsure::Fail;
+    })
+    .await;
     let bridges = stage.bridges().await;
     stage
         .fault(json!({"to": number(1), "fault": {"kind": "malformed_answer", "accepted": false}}))

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chat4all_domain::delivery::Operation;
-use chat4all_domain::{Delivery, Partition};
+use chat4all_domain::{Delivery, Partition, Position};
 use chat4all_nats::Store;
 use chat4all_nats::follower::Follower;
 use tokio::time::{Instant, sleep};
@@ -98,6 +98,26 @@ async fn what_somebody_else_changed_is_seen() {
         .unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     assert!(scene.follower.reach(written.position, deadline).await);
+}
+
+#[tokio::test]
+async fn a_position_that_the_log_has_not_come_to_is_waited_for() {
+    let (scene, one) = (Scene::start().await, id(1));
+    let written = scene
+        .theirs
+        .execute(&one, attempt(0, 1, "theirs"), context(10));
+    let last = written.await.unwrap().position;
+    let next = Position::new(last.partition, last.sequence + 1);
+    let deadline = Instant::now() + Duration::from_millis(300);
+    assert!(!scene.follower.reach(next, deadline).await);
+    // Somebody waits, and then it comes.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let coming = scene
+        .theirs
+        .execute(&one, attempt(0, 2, "theirs"), context(10));
+    let (reached, came) = tokio::join!(scene.follower.reach(next, deadline), coming);
+    assert!(reached);
+    assert_eq!(came.unwrap().position, next);
 }
 
 #[tokio::test]

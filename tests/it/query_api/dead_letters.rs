@@ -379,7 +379,7 @@ async fn a_page_of_fifty_costs_as_many_statements_as_a_page_of_one() {
             .await;
         let found = data["deadLetters"]["nodes"].as_array().unwrap().len();
         assert_eq!(found, first);
-        scene.world.wire.take()
+        scene.world.wire.take().len()
     };
     let failed = json!(["FAILED_DELIVERY"]);
     // The list, the messages, their authors, their tallies.
@@ -403,7 +403,7 @@ async fn a_page_of_fifty_costs_as_many_statements_as_a_page_of_one() {
             .values()
             .all(|node| node.is_object())
     );
-    assert_eq!(scene.world.wire.take(), 2, "events, and deliveries");
+    assert_eq!(scene.world.wire.take().len(), 2, "events, and deliveries");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,8 +32,8 @@ async fn a_page_of_fifty_messages_costs_as_many_statements_as_a_page_of_one() {
             history { type }
             readBy { participantId }
         } } pageInfo { hasNextPage } } } }";
-    let mut counts = Vec::new();
-    for first in [1, 1, 1, 2, 2, 2, 25, 25, 25, 50, 50, 50] {
+    // Often, because a batch that goes out in two does so now and then.
+    for first in [1, 2, 25, 50].repeat(10) {
         world.wire.take();
         let variables = json!({ "id": room.id.to_string(), "first": first });
         let data = world.data("ann", OWN, query, variables).await;
@@ -55,17 +55,11 @@ async fn a_page_of_fifty_messages_costs_as_many_statements_as_a_page_of_one() {
             };
             assert_eq!(node["readBy"].as_array().unwrap().len(), readers);
         }
-        counts.push(world.wire.take());
+        // Conversation, everybody, their identities, page, authors, tallies, deliveries, their participants, histories, marks.
+        // Everybody is asked for twice, a level apart: by the conversation and by `readBy`.
+        let statements = world.wire.take();
+        assert_eq!(statements.len(), 11, "a page of {first}: {statements:#?}");
     }
-    println!("statements for pages of 1, 2, 25 and 50, each three times: {counts:?}");
-    // Conversation, everybody, their identities, page, authors, tallies, deliveries, their participants, histories, marks.
-    // Everybody is asked for twice, a level apart: by the conversation and by `readBy`.
-    // Usually 11; 10 and 12 were seen on a busy machine. Probably a level's batch goes out in two, or two levels' in one; that
-    // is a guess (docs/status.md). What is held here: the number does not grow with the page.
-    assert!(
-        counts.iter().all(|count| (10..=13).contains(count)),
-        "{counts:?}"
-    );
 
     for (first, expected) in [(1, 5), (50, 5)] {
         world.wire.take();
@@ -75,7 +69,12 @@ async fn a_page_of_fifty_messages_costs_as_many_statements_as_a_page_of_one() {
             (status.as_u16(), rest["messages"].as_array().unwrap().len()),
             (200, first)
         );
-        assert_eq!(world.wire.take(), expected, "REST, page of {first}");
+        let statements = world.wire.take();
+        assert_eq!(
+            statements.len(),
+            expected,
+            "REST, page of {first}: {statements:#?}"
+        );
     }
 }
 
@@ -101,7 +100,7 @@ async fn messages_of_many_conversations_are_one_statement() {
                 .iter()
                 .all(|node| node["messages"]["nodes"].as_array().unwrap().len() == 1)
         );
-        counts.push(world.wire.take());
+        counts.push(world.wire.take().len());
     }
     // Conversations, their messages, tallies, authors.
     assert_eq!(counts, [4, 4]);
