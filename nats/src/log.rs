@@ -74,8 +74,18 @@ impl Log {
     /// Opens a log that exists, after comparing what can never change.
     ///
     /// # Errors
-    /// [`Error::Look`] when a stream is missing or the broker away, [`Error::Open`] when it was made for other partitions.
+    /// [`Error::Look`] when a stream is missing or the broker away, [`Error::Open`] when it was made for other partitions,
+    /// or while not all of it is restored.
     pub async fn open(client: Client, layout: &streams::Layout) -> Result<Self, Error> {
+        Self::open_for(client, layout, None).await
+    }
+
+    /// As [`Log::open`], also in the middle of the restore of `backup`.
+    pub(crate) async fn open_for(
+        client: Client,
+        layout: &streams::Layout,
+        backup: Option<&str>,
+    ) -> Result<Self, Error> {
         let js = Self::context(&client);
         let mut handles = Vec::new();
         let mut fullness = Vec::new();
@@ -87,6 +97,7 @@ impl Log {
             })?;
             let info = found.cached_info();
             streams::compatible(&wanted, &info.config).map_err(Error::Open)?;
+            streams::not_restoring(&info.config, backup).map_err(Error::Open)?;
             fullness.push((info.state.bytes, info.config.max_bytes));
             let handle = js.get_stream_no_info(&stream).await;
             handles.push(handle.map_err(|source| Error::Look { stream, source })?);
