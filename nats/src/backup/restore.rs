@@ -1,8 +1,8 @@
 //! One stream, made from its copy: `$JS.API.STREAM.RESTORE`, which async-nats has no call for.
 //!
-//! The broker answers with a subject; each chunk is a request there, the last one is empty and answered when the stream is
-//! there. Until then there is none: the broker keeps what comes beside its streams and moves it over at the end, so a
-//! restore that breaks off leaves no half stream.
+//! The broker answers with a subject; each chunk is a request there, an empty one at the end is answered when the stream is
+//! there. Until the last byte of the copy has come there is none: the broker keeps what comes beside its streams and moves
+//! it over at the end, so a restore that breaks off leaves no half stream. It may leave a whole one.
 //!
 //! Source: nats-server 2.15.1; docs.nats.io, reference, "Restore Stream".
 
@@ -110,7 +110,7 @@ impl Upload {
     /// That was all: the broker makes the stream, and says what it holds.
     ///
     /// # Errors
-    /// [`Error`]; unless the connection broke just now, there is no stream.
+    /// [`Error`]; when the connection broke just now, the stream may be there all the same.
     pub async fn finish(mut self) -> Result<State, Error> {
         let answer = self.ask(Bytes::new(), LONG_PATIENCE).await?;
         answer

@@ -39,7 +39,7 @@ async fn a_restored_stream_is_the_old_one_message_by_message() {
         parked.delete_message(gone).await.unwrap();
     }
     let mut acks = vec![];
-    for number in 0..3_000 {
+    for number in 0..2_000 {
         let key = format!("$KV.LANES.whatsapp.{}", number % 7);
         acks.push(
             js_old

@@ -41,10 +41,7 @@ async fn a_restore_that_was_killed_goes_on_and_nothing_starts_on_half_a_log() {
     for command in [&["provision"][..], &["command-api"], &["bridges"]] {
         let said = refused(&mut chat4all(&url, command));
         let words = "is from a restore that is not complete";
-        assert!(
-            said.contains(words) || said.contains("EVT-"),
-            "{command:?}: {said}"
-        );
+        assert!(said.contains(words), "{command:?}: {said}");
     }
     let said = refused(&mut chat4all(&url, &["provision"]));
     assert!(
@@ -62,10 +59,9 @@ async fn a_restore_that_was_killed_goes_on_and_nothing_starts_on_half_a_log() {
     let mut copy = Snapshot::begin(old.log.client(), wanted).await.unwrap();
     let what = (copy.config.clone(), copy.state);
     let mut upload = Upload::begin(&broker, wanted, what, 1, "x").await.unwrap();
-    upload
-        .send(copy.next().await.unwrap().unwrap())
-        .await
-        .unwrap();
+    // Half of its only piece: the broker makes a stream as soon as the last byte of it is there.
+    let piece = copy.next().await.unwrap().unwrap();
+    upload.send(piece.slice(..piece.len() / 2)).await.unwrap();
     drop((upload, copy));
 
     done(&mut restore(&url, &dir));

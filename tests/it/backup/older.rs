@@ -48,7 +48,7 @@ async fn read_models_ahead_of_a_restored_log_are_refused_and_made_anew() {
     let how = How::into("chat4all");
     story.whole_journeys(1, 2).await;
     done(&mut backup(&stack.node.nats.url(), &dir));
-    let as_of_the_backup = stack.fold(&How::into("then")).await;
+    let as_of_the_backup = stack.fold(&How::into("as_of_the_backup")).await;
     story.whole_journeys(1_000, 2).await;
     let ahead = stack.fold(&how).await;
 

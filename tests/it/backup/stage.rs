@@ -90,10 +90,17 @@ pub async fn content(js: &Context, stream: &str) -> Content {
     let mut messages = BTreeMap::new();
     for sequence in state.first_sequence.max(1)..=state.last_sequence {
         let message = match stream.get_raw_message(sequence).await {
-            Ok(message) => Some(format!(
-                "{} {} {:?} {:?}",
-                message.subject, message.time, message.headers, message.payload
-            )),
+            Ok(message) => {
+                let headers: BTreeMap<_, _> = message
+                    .headers
+                    .iter()
+                    .map(|(name, values)| (name.to_string(), format!("{values:?}")))
+                    .collect();
+                Some(format!(
+                    "{} {} {headers:?} {:?}",
+                    message.subject, message.time, message.payload
+                ))
+            }
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => None,
             Err(error) => panic!("{sequence}: {error}"),
         };
