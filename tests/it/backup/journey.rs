@@ -13,13 +13,14 @@ use chat4all_nats::Change;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::stage::{chat4all, done};
 use crate::support::log;
 use crate::support::up::Up;
 
-const CLIENTS: usize = 6;
+const CLIENTS: usize = 12;
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Messages by conversation, in order.
@@ -32,20 +33,19 @@ async fn what_was_accepted_before_a_backup_under_load_is_there_after_everything_
     let up = started(first.path());
     let env = up.variables();
     let (told, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| {
-            let (told, stop) = (Arc::clone(&told), Arc::clone(&stop));
-            tokio::spawn(write(Api::new(&env), client, told, stop))
-        })
-        .collect();
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let (told, stop) = (Arc::clone(&told), Arc::clone(&stop));
+        clients.spawn(write(Api::new(&env), client, told, stop));
+    }
     reach(&told, 300).await;
     let before = told.lock().unwrap().clone();
     let dir = backed_up(&env, place.path()).await;
     let during = total(&told.lock().unwrap());
     reach(&told, during + 100).await;
     stop.store(true, Ordering::SeqCst);
-    for client in clients {
-        client.await.unwrap();
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
     }
     let told = told.lock().unwrap().clone();
     println!(
