@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
 use async_nats::HeaderMap;
-use chat4all_cli::embedded::temp_dir;
+use chat4all_cli::embedded::{ClusterOptions, NatsCluster, temp_dir};
 use chat4all_domain::Timestamp;
 use chat4all_nats::backup::{self, RESTORING};
 use serde_json::Value;
 
 use super::stage::{backup, chat4all, content, done, js, restore, streams};
 use crate::projector::story::{Story, conversation, identity_of};
-use crate::support::log::{empty_node, layout, one_node};
+use crate::support::log::{empty_node, layout, one_node, opened};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_stream_is_the_old_one_message_by_message() {
@@ -91,6 +91,45 @@ async fn a_restored_stream_is_the_old_one_message_by_message() {
     let story = Story::new(&new.log);
     assert_eq!(story.start(conversation(1), 1, 1).await, begun);
     story.whole_journeys(99, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_moves_from_one_node_into_a_cluster_and_back() {
+    let place = temp_dir().unwrap();
+    let (there, back) = (place.path().join("there"), place.path().join("back"));
+    let (old, new) = tokio::join!(one_node(), empty_node());
+    let cluster = NatsCluster::start(ClusterOptions::in_dir(place.path().join("nats")));
+    let cluster = cluster.await.unwrap();
+    let story = Story::new(&old.log);
+    for number in 1..=6 {
+        story.whole_journeys(number, 1).await;
+    }
+    let wanted = backup::contents(&layout(1));
+    let js_old = js(&old.log);
+    done(&mut backup(&old.nats.url(), &there));
+    let replicated = ("CHAT4ALL_NATS__REPLICAS", "3");
+    done(restore(&cluster.url(), &there).env(replicated.0, replicated.1));
+    let in_cluster = opened(&cluster.url(), "test", &layout(3)).await;
+    for stream in &wanted {
+        let js_new = js(&in_cluster);
+        let config = js_new.get_stream(stream).await.unwrap();
+        assert_eq!(config.cached_info().config.num_replicas, 3, "{stream}");
+        let (old, new) = (
+            content(&js_old, stream).await,
+            content(&js_new, stream).await,
+        );
+        assert_eq!(new, old, "{stream}");
+    }
+    done(backup(&cluster.url(), &back).env(replicated.0, replicated.1));
+    done(&mut restore(&new.nats.url(), &back));
+    let new = new.opened().await;
+    for stream in &wanted {
+        let (old, new) = (
+            content(&js_old, stream).await,
+            content(&js(&new.log), stream).await,
+        );
+        assert_eq!(new, old, "{stream}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
