@@ -5,4 +5,5 @@ mod journey;
 mod killed;
 mod older;
 mod refusals;
+mod site;
 mod stage;
