@@ -4,10 +4,12 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::BenchCommand;
 use crate::roles::RoleCommand;
+use crate::tool::backup::BackupCommand;
 use crate::tool::config::ConfigCommand;
 use crate::tool::lag::LagCommand;
 use crate::tool::log::LogCommand;
 use crate::tool::provision::ProvisionCommand;
+use crate::tool::restore::RestoreCommand;
 use crate::tool::send::SendCommand;
 use crate::tool::token::TokenCommand;
 use crate::{guard, up};
@@ -46,6 +48,10 @@ pub enum Command {
     Log(LogCommand),
     /// Show how far the readers are behind the log.
     Lag(LagCommand),
+    /// Copy everything that cannot be made again, while the system runs; or verify such a copy.
+    Backup(BackupCommand),
+    /// Put a backup into an empty broker.
+    Restore(RestoreCommand),
     /// Make a token for development.
     Token(TokenCommand),
     /// Show the configuration that holds, or every mistake in it.

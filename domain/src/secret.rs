@@ -67,6 +67,10 @@ impl IdSecret {
     pub fn fingerprint_inbound(&self, account: &AccountId, provider_id: &str) -> Fingerprint {
         Fingerprint(self.mac(&["fingerprint-inbound", account.as_str(), provider_id]))
     }
+    /// Tells this secret from others without giving anything away about it: for a note in a backup.
+    pub fn fingerprint_of_itself(&self) -> Fingerprint {
+        Fingerprint(self.mac(&["id-secret"]))
+    }
 
     fn uuid(&self, parts: &[&str]) -> Uuid {
         let mac = self.mac(parts);

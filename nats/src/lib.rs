@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod append;
+pub mod backup;
 pub mod cache;
 pub mod codec;
 pub mod connect;

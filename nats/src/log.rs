@@ -51,12 +51,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether waiting may mend it: the broker is away or without a leader, or nobody has made the log yet. A log that was
+    /// Whether waiting may mend it: the broker is away or without a leader, nobody has made the log yet, or a restore
+    /// is under way. A log that was
     /// made for other partitions stays what it is.
     pub fn passes(&self) -> bool {
         match self {
             Self::Open(streams::Error::Incompatible { .. }) => false,
-            Self::Open(streams::Error::Broker { .. }) | Self::Look { .. } => true,
+            Self::Open(streams::Error::Broker { .. } | streams::Error::Restoring { .. })
+            | Self::Look { .. } => true,
         }
     }
 }
@@ -85,8 +87,18 @@ impl Log {
     /// Opens a log that exists, after comparing what can never change.
     ///
     /// # Errors
-    /// [`Error::Look`] when a stream is missing or the broker away, [`Error::Open`] when it was made for other partitions.
+    /// [`Error::Look`] when a stream is missing or the broker away, [`Error::Open`] when it was made for other partitions,
+    /// or while not all of it is restored.
     pub async fn open(client: Client, layout: &streams::Layout) -> Result<Self, Error> {
+        Self::open_for(client, layout, None).await
+    }
+
+    /// As [`Log::open`], also in the middle of the restore of `backup`.
+    pub(crate) async fn open_for(
+        client: Client,
+        layout: &streams::Layout,
+        backup: Option<&str>,
+    ) -> Result<Self, Error> {
         let js = Self::context(&client);
         let mut handles = Vec::new();
         let mut fullness = Vec::new();
@@ -98,6 +110,7 @@ impl Log {
             })?;
             let info = found.cached_info();
             streams::compatible(&wanted, &info.config).map_err(Error::Open)?;
+            streams::not_restoring(&info.config, backup).map_err(Error::Open)?;
             fullness.push((info.state.bytes, info.config.max_bytes));
             let handle = js.get_stream_no_info(&stream).await;
             handles.push(handle.map_err(|source| Error::Look { stream, source })?);

@@ -16,8 +16,8 @@ use chat4all_domain::{Partition, PartitionCount};
 
 use crate::subject;
 
-pub(crate) use provision::compatible;
 pub use provision::{Drift, Error, Report, provision};
+pub(crate) use provision::{compatible, not_restoring};
 
 /// The largest message the log takes: 256 KiB.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;

@@ -54,16 +54,42 @@ impl<K: Ord + Clone, V: Clone, E: Clone> Batch<K, V, E> {
         F: FnOnce(Vec<K>) -> L,
         L: Future<Output = Result<BTreeMap<K, V>, E>>,
     {
-        let asked = {
-            let mut open = lock(&self.open);
-            let round = self.rounds.open();
-            if open.round != round {
-                *open = Asked::nothing_in(round);
-            }
-            lock(&open.keys).insert(key.clone());
-            Arc::clone(&open)
-        };
+        let asked = self.open_round();
+        lock(&asked.keys).insert(key.clone());
         self.rounds.end_of(asked.round).await;
+        Self::loaded(&asked, &key, load).await
+    }
+
+    /// What `key` stands for if somebody else asks for it in this round, from the same statement; `None` when nobody does.
+    pub async fn load_if_asked<F, L>(&self, key: &K, load: F) -> Option<Result<Option<V>, E>>
+    where
+        F: FnOnce(Vec<K>) -> L,
+        L: Future<Output = Result<BTreeMap<K, V>, E>>,
+    {
+        let asked = self.open_round();
+        self.rounds.end_of(asked.round).await;
+        let wanted = lock(&asked.keys).contains(key);
+        match wanted {
+            true => Some(Self::loaded(&asked, key, load).await),
+            false => None,
+        }
+    }
+
+    fn open_round(&self) -> Arc<Asked<K, V, E>> {
+        let mut open = lock(&self.open);
+        let round = self.rounds.open();
+        if open.round != round {
+            *open = Asked::nothing_in(round);
+        }
+        Arc::clone(&open)
+    }
+
+    /// What a round that has ended gave for `key`; the first who comes loads for all.
+    async fn loaded<F, L>(asked: &Asked<K, V, E>, key: &K, load: F) -> Result<Option<V>, E>
+    where
+        F: FnOnce(Vec<K>) -> L,
+        L: Future<Output = Result<BTreeMap<K, V>, E>>,
+    {
         let loaded = asked
             .loaded
             .get_or_init(|| {
@@ -73,7 +99,7 @@ impl<K: Ord + Clone, V: Clone, E: Clone> Batch<K, V, E> {
             })
             .await;
         match loaded {
-            Ok(values) => Ok(values.get(&key).cloned()),
+            Ok(values) => Ok(values.get(key).cloned()),
             Err(error) => Err(error.clone()),
         }
     }
@@ -158,6 +184,19 @@ mod tests {
         };
         driver.drive(asking).await;
         assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn who_joins_others_costs_nothing_whoever_came_first() {
+        let (rounds, driver) = Rounds::new();
+        let (batch, calls) = (Batch::new(&rounds), AtomicUsize::new(0));
+        let joined = batch.load_if_asked(&1, |keys| doubled(&calls, keys));
+        let alone = batch.load_if_asked(&2, |keys| doubled(&calls, keys));
+        let asked = batch.load(1, |keys| doubled(&calls, keys));
+        let (joined, alone, asked) = driver.drive(join3(joined, alone, asked)).await;
+        assert_eq!((joined, alone), (Some(Ok(Some(2))), None));
+        assert_eq!(asked, Ok(Some(2)));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

@@ -228,8 +228,15 @@ impl Session {
         Ok(self.deliveries.load(key, load).await?.unwrap_or_default())
     }
 
-    /// How many of its deliveries stand where.
+    /// How many of its deliveries stand where. Where the deliveries are asked for, too, it is they who are counted: an answer
+    /// must not say DELIVERED beside deliveries that have all been READ.
     pub async fn tally(&self, key: MessageKey) -> Result<Tally, Problem> {
+        let load = |keys: Vec<_>| async move {
+            shared(deliveries::of_messages(&self.models.reads, &keys).await)
+        };
+        if let Some(found) = self.deliveries.load_if_asked(&key, load).await {
+            return Ok(Tally::of(&found?.unwrap_or_default()));
+        }
         let load = |keys: Vec<_>| async move {
             told(deliveries::tallies(&self.models.reads, &keys).await)
         };

@@ -5,6 +5,7 @@
 )]
 
 mod architecture;
+mod backup;
 mod bridges;
 mod command_api;
 mod commit_under_fault;

@@ -311,8 +311,10 @@ fn check_postgres(checks: &Checks, reads: postgres::read::Reads, meaning: &'stat
     checks.register("postgres", move || {
         let reads = reads.clone();
         async move {
-            let answer = reads.answers().await;
-            answer.map_err(|_| format!("Postgres does not answer: {meaning}"))
+            match tokio::time::timeout(CHECK_WITHIN, reads.answers()).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(format!("Postgres does not answer: {meaning}")),
+            }
         }
     });
 }

@@ -1,10 +1,12 @@
 //! The operator's and developer's commands: each reads the configuration, does one thing, and prints it for people or,
 //! with `--json`, for programs.
 
+pub mod backup;
 pub mod config;
 pub mod lag;
 pub mod log;
 pub mod provision;
+pub mod restore;
 pub mod send;
 pub mod simulator;
 pub mod token;

@@ -4,6 +4,8 @@ use async_nats::jetstream::stream::{Compression, Config};
 use async_nats::jetstream::{self, context::GetStreamErrorKind};
 use chat4all_domain::Partition;
 
+use crate::backup;
+
 use super::{HASH_KEY, Layout, PARTITIONS_KEY, definitions, name};
 
 /// One setting that is not what this installation would have made.
@@ -46,6 +48,17 @@ pub enum Error {
         /// What the stream says.
         found: String,
     },
+    /// A restore has begun and has not ended.
+    #[error(
+        "stream {stream} is from a restore that is not complete; end it with `chat4all restore` and the same backup \
+         ({backup})"
+    )]
+    Restoring {
+        /// The stream.
+        stream: String,
+        /// The backup's id.
+        backup: String,
+    },
     /// The broker did not do it.
     #[error("failed to set up stream {stream}")]
     Broker {
@@ -60,9 +73,11 @@ pub enum Error {
 /// Makes what is missing, compares what is there.
 ///
 /// # Errors
-/// [`Error::Incompatible`] when the log was made for other partitions; [`Error::Broker`] when the broker refuses or is away.
+/// [`Error::Incompatible`] when the log was made for other partitions; [`Error::Restoring`] when only a part of it is there;
+/// [`Error::Broker`] when the broker refuses or is away.
 pub async fn provision(js: &jetstream::Context, layout: &Layout) -> Result<Report, Error> {
     let mut report = Report::default();
+    refuse_half_a_log(js, layout).await?;
     for wanted in definitions(layout) {
         let broken = |source: async_nats::Error| Error::Broker {
             stream: wanted.name.clone(),
@@ -85,6 +100,32 @@ pub async fn provision(js: &jetstream::Context, layout: &Layout) -> Result<Repor
     }
     refuse_a_stream_too_many(js, layout).await?;
     Ok(report)
+}
+
+/// Half of a log, completed with empty streams, would be taken for a whole.
+async fn refuse_half_a_log(js: &jetstream::Context, layout: &Layout) -> Result<(), Error> {
+    for stream in backup::contents(layout) {
+        match js.get_stream(&stream).await {
+            Ok(found) => not_restoring(&found.cached_info().config, None)?,
+            Err(error) if is_missing(&error) => {}
+            Err(error) => {
+                let source = error.into();
+                return Err(Error::Broker { stream, source });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a stream of a restore that is not complete, unless it is that of `backup`.
+pub(crate) fn not_restoring(found: &Config, backup: Option<&str>) -> Result<(), Error> {
+    match found.metadata.get(backup::RESTORING) {
+        Some(of) if backup != Some(of.as_str()) => Err(Error::Restoring {
+            stream: found.name.clone(),
+            backup: of.clone(),
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Fewer partitions than there are streams would hash ids to other places than before.

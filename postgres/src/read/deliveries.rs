@@ -112,6 +112,15 @@ impl Tally {
             .map(|(_, status)| status)
     }
 
+    /// Of deliveries that were read together: what is shown beside them must not be from another moment.
+    pub fn of(deliveries: &[Delivery]) -> Self {
+        let mut tally = Self::default();
+        for delivery in deliveries {
+            tally.count(delivery.status, 1);
+        }
+        tally
+    }
+
     fn count(&mut self, status: Status, number: u32) {
         let place = match status {
             Status::Pending => &mut self.pending,

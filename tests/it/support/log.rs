@@ -23,6 +23,18 @@ pub struct EmptyNode {
     _dir: TempDir,
 }
 
+impl EmptyNode {
+    /// The log that somebody has made on it.
+    pub async fn opened(self) -> OneNode {
+        let log = opened(&self.nats.url(), "test", &layout(1)).await;
+        OneNode {
+            nats: self.nats,
+            log,
+            _dir: self._dir,
+        }
+    }
+}
+
 pub async fn empty_node() -> EmptyNode {
     let dir = temp_dir().expect("a temporary directory");
     let nats = Nats::start(NatsOptions::in_dir(dir.path()))

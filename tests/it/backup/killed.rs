@@ -1,0 +1,117 @@
+//! Killed half-way.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use chat4all_cli::embedded::temp_dir;
+use chat4all_nats::backup::{Snapshot, Upload, contents};
+
+use super::stage::{backup, chat4all, content, done, js, refused, restore};
+use crate::projector::story::Story;
+use crate::support::log::{client, empty_node, layout, one_node};
+
+/// Kills it with -9 as soon as it has said `words`.
+fn kill_at(command: &mut Command, words: &str) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let said = output.lines().map(Result::unwrap);
+    assert!(
+        { said }.any(|line| line.contains(words)),
+        "it ended without saying {words:?}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_was_killed_goes_on_and_nothing_starts_on_half_a_log() {
+    let place = temp_dir().unwrap();
+    let (dir, other) = (place.path().join("b"), place.path().join("other"));
+    let (old, new) = tokio::join!(one_node(), empty_node());
+    let url = new.nats.url();
+    let story = Story::new(&old.log);
+    for number in 1..=20 {
+        story.whole_journeys(number, 1).await;
+    }
+    done(&mut backup(&old.nats.url(), &other));
+    done(&mut backup(&old.nats.url(), &dir));
+
+    kill_at(&mut restore(&url, &dir), "restored   EVT-01 ");
+    // Neither by the operator's command nor by a role, although the first partitions are there as a whole.
+    for command in [&["provision"][..], &["command-api"], &["bridges"]] {
+        let said = refused(&mut chat4all(&url, command));
+        let words = "is from a restore that is not complete";
+        assert!(said.contains(words), "{command:?}: {said}");
+    }
+    let said = refused(&mut chat4all(&url, &["provision"]));
+    assert!(
+        said.contains("end it with `chat4all restore` and the same backup"),
+        "{said}"
+    );
+    let said = refused(&mut restore(&url, &other));
+    assert!(
+        said.contains("the broker has a part of another backup"),
+        "{said}"
+    );
+
+    // A stream whose copy broke off is not there, and does not keep the next one from being made.
+    let (broker, wanted) = (client(&url, "breaks off").await, "EVT-07");
+    let mut copy = Snapshot::begin(old.log.client(), wanted).await.unwrap();
+    let what = (copy.config.clone(), copy.state);
+    let mut upload = Upload::begin(&broker, wanted, what, 1, "x").await.unwrap();
+    // Half of its only piece: the broker makes a stream as soon as the last byte of it is there.
+    let piece = copy.next().await.unwrap().unwrap();
+    upload.send(piece.slice(..piece.len() / 2)).await.unwrap();
+    drop((upload, copy));
+
+    done(&mut restore(&url, &dir));
+    let new = new.opened().await;
+    for stream in contents(&layout(1)) {
+        let (old, new) = (js(&old.log), js(&new.log));
+        assert_eq!(
+            content(&new, &stream).await,
+            content(&old, &stream).await,
+            "{stream}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_was_killed_is_not_taken_for_one_and_the_next_one_works() {
+    let place = temp_dir().unwrap();
+    let old = one_node().await;
+    let story = Story::new(&old.log);
+    for number in 1..=20 {
+        story.whole_journeys(number, 1).await;
+    }
+    let url = old.nats.url();
+    let mut killed = 0;
+    for number in 0..20 {
+        let dir = place.path().join(number.to_string());
+        kill_at(&mut backup(&url, &dir), "copied     KV_LANES");
+        // Faster than the kill: whole.
+        if dir.exists() {
+            done(&mut chat4all(
+                &url,
+                &["backup", "--verify", dir.to_str().unwrap()],
+            ));
+            continue;
+        }
+        killed += 1;
+        let partial = dir.with_extension("partial");
+        let said = refused(&mut restore("nats://127.0.0.1:1", &partial));
+        assert!(
+            said.contains("was interrupted before it was complete"),
+            "{said}"
+        );
+        let said = refused(&mut backup(&url, &dir));
+        assert!(said.contains("was interrupted, or is being made"), "{said}");
+        std::fs::remove_dir_all(&partial).unwrap();
+        // Also of a stream that the broker still believes to be copied.
+        done(&mut backup(&url, &dir));
+        if killed == 3 {
+            return;
+        }
+    }
+    panic!("only {killed} of 20 backups were still being made when they were killed");
+}

@@ -1,0 +1,9 @@
+//! `chat4all backup` and `chat4all restore`, by everything else being lost.
+
+mod copies;
+mod journey;
+mod killed;
+mod older;
+mod refusals;
+mod site;
+mod stage;
