@@ -7,6 +7,7 @@ use crate::tool::config::ConfigCommand;
 use crate::tool::lag::LagCommand;
 use crate::tool::log::LogCommand;
 use crate::tool::provision::ProvisionCommand;
+use crate::tool::rebuild::RebuildCommand;
 use crate::tool::send::SendCommand;
 use crate::tool::token::TokenCommand;
 use crate::{guard, up};
@@ -45,6 +46,8 @@ pub enum Command {
     Log(LogCommand),
     /// Show how far the readers are behind the log.
     Lag(LagCommand),
+    /// Make the read models anew from the first event, beside the live ones, and swap.
+    Rebuild(RebuildCommand),
     /// Make a token for development.
     Token(TokenCommand),
     /// Show the configuration that holds, or every mistake in it.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use chat4all_cli::args::{Cli, Command};
 use chat4all_cli::roles::{self, Role};
-use chat4all_cli::tool::{self, config, lag, log, provision, send, token};
+use chat4all_cli::tool::{self, config, lag, log, provision, rebuild, send, token};
 use chat4all_cli::{guard, up};
 use clap::Parser as _;
 
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Send(command) => tool::main("send", send::run(&command)),
         Command::Log(command) => tool::main("log", log::run(&command)),
         Command::Lag(command) => tool::main("lag", lag::run(&command)),
+        Command::Rebuild(command) => rebuild::main(&command),
         Command::Token(command) => tool::main("token", token::run(&command)),
         Command::Config(command) => tool::main("config", config::run(&command)),
     }

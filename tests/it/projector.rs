@@ -6,8 +6,8 @@ mod faults;
 mod histories;
 mod poison;
 mod scenes;
-mod stack;
-mod story;
+pub mod stack;
+pub mod story;
 mod traces;
 
 use chat4all_domain::delivery::Step;

@@ -5,6 +5,7 @@ pub mod config;
 pub mod lag;
 pub mod log;
 pub mod provision;
+pub mod rebuild;
 pub mod send;
 pub mod simulator;
 pub mod token;

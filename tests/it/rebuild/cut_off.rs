@@ -1,0 +1,1 @@
+//! A rebuild that is stopped, killed or refused leaves the live tables as they are.
