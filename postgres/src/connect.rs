@@ -156,6 +156,18 @@ impl Config {
         connect(&options).await
     }
 
+    /// A pool of connections as [`connect_to_fold`](Self::connect_to_fold) makes them, at most `size`.
+    pub fn pool_to_fold(&self, size: u32) -> PgPool {
+        let options = self
+            .options
+            .clone()
+            .options([("synchronous_commit", "off")]);
+        PgPoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_lazy_with(options)
+    }
+
     /// One connection.
     ///
     /// # Errors

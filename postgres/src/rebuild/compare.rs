@@ -83,7 +83,11 @@ pub struct Moment(String);
 /// # Errors
 /// Postgres is away, or refuses.
 pub async fn begin(connection: &mut PgConnection) -> Result<Moment, sqlx::Error> {
-    tell(connection, "begin isolation level repeatable read read only").await?;
+    tell(
+        connection,
+        "begin isolation level repeatable read read only",
+    )
+    .await?;
     sqlx::query_scalar("select pg_snapshot_xmin(pg_current_snapshot())::xid::text")
         .fetch_one(connection)
         .await

@@ -87,7 +87,12 @@ impl Locked {
     /// Postgres is away, or refuses. When the connection broke while it was committed, [`identity`](super::turn::identity)
     /// tells whether it was.
     pub async fn swap(mut self, schemas: &Schemas) -> Result<PgConnection, sqlx::Error> {
-        let Schemas { live, shadow, replaced, .. } = schemas;
+        let Schemas {
+            live,
+            shadow,
+            replaced,
+            ..
+        } = schemas;
         let aside = format!("alter schema {live} rename to {replaced}");
         tell(&mut self.connection, aside).await?;
         let in_place = format!("alter schema {shadow} rename to {live}");

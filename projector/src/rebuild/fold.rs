@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use chat4all_domain::{Partition, Position};
 use chat4all_nats::Log;
-use chat4all_postgres::{self as postgres, checkpoint};
+use chat4all_postgres::checkpoint;
 use chat4all_service::config::Poison;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -46,11 +46,20 @@ pub enum Error {
     },
 }
 
+/// For each partition, the last event that is folded, and the last that is to be.
+pub(super) type Ways = BTreeMap<Partition, (u64, u64)>;
+
+/// How many events there are on the ways.
+pub(super) fn length(ways: &Ways) -> u64 {
+    ways.values().map(|(after, to)| to - after).sum()
+}
+
 /// Who folds. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Folder {
     pub log: Log,
-    pub shadow: postgres::Config,
+    /// Connections whose tables are the shadow's.
+    pub shadow: PgPool,
     pub poison: Poison,
     pub batch: usize,
     pub tell: Teller,
@@ -59,22 +68,12 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Folds each partition on to its target; those that are there already stay.
-    pub async fn up_to(
-        &self,
-        targets: &BTreeMap<Partition, u64>,
-        patience: Duration,
-    ) -> Result<(), Error> {
-        let at = self.at().await?;
-        self.tell.targets(targets);
+    /// Folds each partition along its way; those that have none stay where they are.
+    pub async fn along(&self, ways: &Ways, patience: Duration) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
-        for (partition, to) in targets {
-            let (partition, to) = (*partition, *to);
-            let after = at.get(&partition).copied().unwrap_or_default();
-            if to > after {
-                let folder = self.clone();
-                tasks.spawn(async move { folder.partition(partition, (after, to), patience).await });
-            }
+        for (partition, way) in ways {
+            let (folder, partition, way) = (self.clone(), *partition, *way);
+            tasks.spawn(async move { folder.partition(partition, way, patience).await });
         }
         while let Some(ended) = tasks.join_next().await {
             // Aborted only together with whoever would see it here.
@@ -83,18 +82,23 @@ impl Folder {
         Ok(())
     }
 
-    /// How far each partition has been folded.
-    pub async fn at(&self) -> Result<BTreeMap<Partition, u64>, Error> {
-        let mut connection = self.connect().await?;
-        let at = checkpoint::read(&mut connection)
-            .await
-            .map_err(Error::Write)?;
-        let sequence = |(partition, at): (Partition, checkpoint::Checkpoint)| (partition, at.sequence);
-        Ok(at.into_iter().map(sequence).collect())
+    /// The ways from where the shadow is to `targets`.
+    pub async fn ways(&self, targets: &BTreeMap<Partition, u64>) -> Result<Ways, Error> {
+        let at = self.at().await?;
+        self.tell.targets(targets);
+        let way = |(partition, to): (&Partition, &u64)| {
+            let after = at.get(partition).copied().unwrap_or_default();
+            (*to > after).then_some((*partition, (after, *to)))
+        };
+        Ok(targets.iter().filter_map(way).collect())
     }
 
-    async fn connect(&self) -> Result<PgConnection, Error> {
-        self.shadow.connect_to_fold().await.map_err(Error::Write)
+    /// How far each partition has been folded.
+    pub async fn at(&self) -> Result<BTreeMap<Partition, u64>, Error> {
+        let at = checkpoint::read(&self.shadow).await.map_err(Error::Write)?;
+        let sequence =
+            |(partition, at): (Partition, checkpoint::Checkpoint)| (partition, at.sequence);
+        Ok(at.into_iter().map(sequence).collect())
     }
 
     async fn partition(
@@ -104,10 +108,15 @@ impl Folder {
         patience: Duration,
     ) -> Result<(), Error> {
         let _turn = self.workers.acquire().await.expect("it is never closed");
-        let mut connection = self.connect().await?;
+        let mut connection = self.shadow.acquire().await.map_err(Error::Write)?;
         let (sender, mut chunks) = read::ahead();
         let mut reader = JoinSet::new();
-        reader.spawn(read::read((self.log.clone(), partition), way, patience, sender));
+        reader.spawn(read::read(
+            (self.log.clone(), partition),
+            way,
+            patience,
+            sender,
+        ));
         while let Some(events) = gather(&mut chunks, self.batch).await {
             let last = events.last().map_or(way.0, |event| event.position.sequence);
             self.write(&mut connection, events).await?;
@@ -150,9 +159,8 @@ impl Folder {
 /// A full batch, or what is left; `None` when there is nothing more.
 async fn gather(chunks: &mut mpsc::Receiver<Vec<Event>>, most: usize) -> Option<Vec<Event>> {
     let mut events = chunks.recv().await?;
-    let size = |events: &[Event]| -> usize {
-        events.iter().map(|event| event.stored.payload.len()).sum()
-    };
+    let size =
+        |events: &[Event]| -> usize { events.iter().map(|event| event.stored.payload.len()).sum() };
     let mut bytes = size(&events);
     while events.len() < most && bytes < BATCH_BYTES {
         let Some(more) = chunks.recv().await else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chat4all_domain::Partition;
 use chat4all_postgres::checkpoint::{self, Checkpoint};
 use chat4all_postgres::rebuild::swap::{self, Lock, Locked};
+use futures::future::try_join_all;
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
@@ -45,10 +46,10 @@ impl Work {
             let live = checkpoint::read(&mut *connection).await;
             let live = live.map_err(postgres("read the live checkpoints"))?;
             let targets = self.targets(&live).await?;
-            let missing = self.missing(&targets).await?;
-            let folded = self.folder.up_to(&targets, PATIENCE).await;
+            let ways = self.folder.ways(&targets).await.map_err(Error::Fold)?;
+            let folded = self.folder.along(&ways, PATIENCE).await;
             folded.map_err(Error::Fold)?;
-            if missing <= CLOSE {
+            if fold::length(&ways) <= CLOSE {
                 return Ok(());
             }
         }
@@ -85,10 +86,11 @@ impl Work {
     /// `false` when there is too much to be folded while projectors wait.
     async fn fold_the_rest(&self, locked: &Locked) -> Result<bool, Error> {
         let targets = self.targets(&locked.at).await?;
-        if self.missing(&targets).await? > 2 * CLOSE {
+        let ways = self.folder.ways(&targets).await.map_err(Error::Fold)?;
+        if fold::length(&ways) > 2 * CLOSE {
             return Ok(false);
         }
-        let folded = self.folder.up_to(&targets, HELD_PATIENCE).await;
+        let folded = self.folder.along(&ways, HELD_PATIENCE).await;
         folded.map_err(Error::Fold)?;
         Ok(true)
     }
@@ -99,22 +101,20 @@ impl Work {
         &self,
         live: &BTreeMap<Partition, Checkpoint>,
     ) -> Result<BTreeMap<Partition, u64>, Error> {
-        let deadline = Instant::now() + HELD_PATIENCE;
-        let mut targets = BTreeMap::new();
-        for partition in self.folder.log.partitions().all() {
-            let end = self.folder.log.last_sequence(partition, deadline).await;
-            let end = end.map_err(Error::End)?;
-            let live = live.get(&partition).map_or(0, |at| at.sequence);
-            targets.insert(partition, live.min(end));
+        let (log, deadline) = (&self.folder.log, Instant::now() + HELD_PATIENCE);
+        let ends = log.partitions().all().map(|partition| async move {
+            let end = log.last_sequence(partition, deadline).await?;
+            Ok((partition, end))
+        });
+        let mut targets: BTreeMap<_, _> = try_join_all(ends)
+            .await
+            .map_err(Error::End)?
+            .into_iter()
+            .collect();
+        for (partition, target) in &mut targets {
+            let live = live.get(partition).map_or(0, |at| at.sequence);
+            *target = live.min(*target);
         }
         Ok(targets)
-    }
-
-    async fn missing(&self, targets: &BTreeMap<Partition, u64>) -> Result<u64, Error> {
-        let at = self.folder.at().await.map_err(Error::Fold)?;
-        let missing = |(partition, to): (&Partition, &u64)| {
-            to.saturating_sub(at.get(partition).copied().unwrap_or_default())
-        };
-        Ok(targets.iter().map(missing).sum())
     }
 }

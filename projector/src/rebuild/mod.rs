@@ -140,7 +140,9 @@ pub enum Error {
     #[error("the swap was not confirmed; run it again to know")]
     Unknown(#[source] sqlx::Error),
     /// Tables from an earlier rebuild are kept under the name that these were to be kept under.
-    #[error("schema {0} is there already, from an earlier rebuild: drop it, or do not keep the old tables")]
+    #[error(
+        "schema {0} is there already, from an earlier rebuild: drop it, or do not keep the old tables"
+    )]
     Kept(String),
     /// The live tables could not be held still for a moment, or move on faster than they are folded.
     #[error("the live read models do not hold still: {0}; try again when there is less to do")]

@@ -64,7 +64,9 @@ pub(super) async fn read(
         after = last.sequence;
         give_up = Instant::now() + patience;
         let events = read.into_iter();
-        let events = events.map(|stored| Event::read(partition, stored)).collect();
+        let events = events
+            .map(|stored| Event::read(partition, stored))
+            .collect();
         if chunks.send(events).await.is_err() {
             break;
         }

@@ -52,9 +52,14 @@ impl Work {
     pub fn new(config: Config, progress: watch::Sender<Progress>, stop: CancellationToken) -> Self {
         let schemas = Schemas::of(config.postgres.schema());
         let tell = Teller(progress);
+        let into = config.postgres.with_schema(schemas.shadow.clone());
+        // One each, and one to look how far they are.
+        let connections = u32::try_from(config.workers.max(1))
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         let folder = Folder {
             log: config.log.clone(),
-            shadow: config.postgres.with_schema(schemas.shadow.clone()),
+            shadow: into.pool_to_fold(connections),
             poison: config.poison,
             batch: config.batch,
             tell: tell.clone(),
@@ -125,9 +130,10 @@ impl Work {
         let comparison = comparing.map_err(postgres("compare"))?;
         Ok(match self.config.purpose {
             Purpose::Compare => Prepared::Ended(Outcome::Compared(comparison)),
-            Purpose::Swap { differences: Differences::Refuse, .. } if !comparison.is_equal() => {
-                Prepared::Ended(Outcome::Refused(comparison))
-            }
+            Purpose::Swap {
+                differences: Differences::Refuse,
+                ..
+            } if !comparison.is_equal() => Prepared::Ended(Outcome::Refused(comparison)),
             Purpose::Swap { .. } => Prepared::Ready(Ready {
                 connection,
                 comparison,
@@ -140,28 +146,46 @@ impl Work {
     async fn has_turn(&self, connection: &mut PgConnection) -> Result<bool, Error> {
         let live = &self.schemas.live;
         let looking = "look who rebuilds";
-        let before = turn::identity(connection, live).await.map_err(postgres(looking))?;
-        while !turn::take(connection, live).await.map_err(postgres(looking))? {
-            let holder = turn::holder(connection, live).await.map_err(postgres(looking))?;
+        let before = turn::identity(connection, live)
+            .await
+            .map_err(postgres(looking))?;
+        while !turn::take(connection, live)
+            .await
+            .map_err(postgres(looking))?
+        {
+            let holder = turn::holder(connection, live)
+                .await
+                .map_err(postgres(looking))?;
             self.tell.phase(Phase::Waiting(holder));
             // Theirs come and go: how far they are is worth a look, and no error.
             if let Ok(at) = self.folder.at().await {
                 self.tell.seen(at);
             }
             if let Ok(live) = checkpoint::read(&mut *connection).await {
-                let to = live.into_iter().map(|(partition, at)| (partition, at.sequence));
+                let to = live
+                    .into_iter()
+                    .map(|(partition, at)| (partition, at.sequence));
                 self.tell.targets(&to.collect());
             }
             sleep(LOOK_EVERY).await;
         }
-        let now = turn::identity(connection, live).await.map_err(postgres(looking))?;
+        let now = turn::identity(connection, live)
+            .await
+            .map_err(postgres(looking))?;
         Ok(now == before)
     }
 
     async fn refuse_to_overwrite(&self, connection: &mut PgConnection) -> Result<(), Error> {
         match self.config.purpose {
-            Purpose::Compare | Purpose::Swap { replaced: Replaced::Drop, .. } => return Ok(()),
-            Purpose::Swap { replaced: Replaced::Keep, .. } => {}
+            Purpose::Compare
+            | Purpose::Swap {
+                replaced: Replaced::Drop,
+                ..
+            } => return Ok(()),
+            Purpose::Swap {
+                replaced: Replaced::Keep,
+                ..
+            } => {}
         }
         let kept = swap::is_kept(connection, &self.schemas).await;
         if kept.map_err(postgres("look for kept tables"))? {
@@ -185,11 +209,18 @@ impl Work {
     }
 
     async fn swap(&self, ready: Ready) -> Result<Outcome, Error> {
-        let Purpose::Swap { differences, replaced } = self.config.purpose else {
+        let Purpose::Swap {
+            differences,
+            replaced,
+        } = self.config.purpose
+        else {
             return Ok(Outcome::Compared(ready.comparison));
         };
         self.tell.phase(Phase::Swapping);
-        let before = self.live().await.map_err(postgres("look at the live schema"))?;
+        let before = self
+            .live()
+            .await
+            .map_err(postgres("look at the live schema"))?;
         let (mut locked, since) = match self.level(ready.connection).await? {
             Level::Held { locked, since } => (locked, since),
             Level::Stopped => return Ok(Outcome::Stopped),
@@ -218,7 +249,8 @@ impl Work {
                 Err(_) => return Err(Error::Unknown(source)),
             },
         };
-        if let (Some(_), Ok(mut connection)) = (&left_behind, self.config.postgres.connect().await) {
+        if let (Some(_), Ok(mut connection)) = (&left_behind, self.config.postgres.connect().await)
+        {
             left_behind = self.put_away(&mut connection, replaced).await.err();
         }
         Ok(Outcome::Swapped(Swapped {

@@ -12,7 +12,11 @@ use super::scene::{
 fn named(comparison: &Comparison) -> Vec<(String, String, Differs)> {
     let each = comparison.tables.iter().flat_map(|table| {
         let of = |difference: &chat4all_postgres::rebuild::compare::Difference| {
-            (table.name.clone(), difference.key.clone(), difference.how.clone())
+            (
+                table.name.clone(),
+                difference.key.clone(),
+                difference.how.clone(),
+            )
         };
         table.differences.iter().map(of)
     });
@@ -29,7 +33,8 @@ async fn a_live_row_that_was_altered_is_named_with_table_and_key() {
         &format!("select conversation_id from messages where message_id = '{id}'"),
     )
     .await;
-    let altered = format!("update messages set content_text = 'never said' where message_id = '{id}'");
+    let altered =
+        format!("update messages set content_text = 'never said' where message_id = '{id}'");
     assert_eq!(tamper(&stack, &altered).await, 1);
     let before = identity(&stack).await;
 
@@ -94,13 +99,23 @@ async fn rows_that_are_missing_and_rows_that_nobody_wrote_are_named_in_every_tab
         let each = named.iter().filter(|(name, ..)| name == table);
         each.map(|(_, _, how)| how).collect()
     };
-    for table in ["conversations", "participants", "messages", "deliveries", "delivery_events"] {
+    for table in [
+        "conversations",
+        "participants",
+        "messages",
+        "deliveries",
+        "delivery_events",
+    ] {
         assert_eq!(of(table), [&Differs::Missing], "{table}");
     }
     assert_eq!(of("readers"), [&Differs::Extra]);
     assert_eq!(of("projector_dead_letter"), [&Differs::Extra]);
     assert_eq!(comparison.differing(), 7);
-    assert!(named.iter().any(|(_, key, _)| key == "partition=3, sequence=9999"));
+    assert!(
+        named
+            .iter()
+            .any(|(_, key, _)| key == "partition=3, sequence=9999")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -122,7 +137,11 @@ async fn a_row_that_is_altered_after_the_snapshot_is_found_before_the_swap() {
         panic!("it was not refused")
     };
     assert_eq!(comparison.differing(), 90, "{comparison:?}");
-    assert!(named(&comparison).iter().all(|(table, ..)| table == "deliveries"));
+    assert!(
+        named(&comparison)
+            .iter()
+            .all(|(table, ..)| table == "deliveries")
+    );
     running.stop().await;
 }
 
@@ -147,7 +166,11 @@ async fn a_checkpoint_ahead_of_the_log_is_named_and_put_right_only_on_demand() {
     let (stack, running) = with_history(5, 2).await;
     running.stop().await;
     // As if the log had been restored from an older copy.
-    tamper(&stack, "update projector_checkpoint set sequence = sequence + 1000 where partition = 3").await;
+    tamper(
+        &stack,
+        "update projector_checkpoint set sequence = sequence + 1000 where partition = 3",
+    )
+    .await;
     let Outcome::Refused(comparison) = rebuild(&stack, SWAP).await else {
         panic!("it was not refused")
     };

@@ -3,6 +3,7 @@
 
 mod cut_off;
 mod differences;
+mod process;
 mod scene;
 mod speed;
 mod swap;

@@ -48,7 +48,6 @@ pub async fn with_history(conversations: u64, messages: u64) -> (Stack, Running)
 /// A rebuild under way.
 pub struct Rebuilding {
     pub progress: watch::Receiver<Progress>,
-    pub stop: CancellationToken,
     pub task: JoinHandle<Result<Outcome, Error>>,
 }
 
@@ -59,13 +58,9 @@ impl Rebuilding {
 
     pub fn with(config: Config) -> Self {
         let (tell, progress) = watch::channel(Progress::default());
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(rebuild::run(config, tell, stop.clone()));
-        Self {
-            progress,
-            stop,
-            task,
-        }
+
+        let task = tokio::spawn(rebuild::run(config, tell, CancellationToken::new()));
+        Self { progress, task }
     }
 
     pub async fn ended(self) -> Result<Outcome, Error> {
@@ -177,11 +172,16 @@ impl Meanwhile {
 
     /// Somebody reads all the time, through prepared statements and without: nothing fails, and what was there stays.
     pub fn reading(stack: &Stack) -> Vec<Self> {
-        (0..4).map(|reader| Self::one_reader(stack, reader)).collect()
+        (0..4)
+            .map(|reader| Self::one_reader(stack, reader))
+            .collect()
     }
 
     fn one_reader(stack: &Stack, reader: u64) -> Self {
-        let pool = stack.database(LIVE).pool_to_read(1, Duration::from_secs(5), Duration::from_secs(5));
+        let pool =
+            stack
+                .database(LIVE)
+                .pool_to_read(1, Duration::from_secs(5), Duration::from_secs(5));
         let most = Arc::new(AtomicU64::new(0));
         Self::start(move |_| {
             let (pool, most) = (pool.clone(), Arc::clone(&most));
@@ -205,7 +205,10 @@ impl Meanwhile {
     fn start<F: Future<Output = ()> + Send + 'static>(
         each: impl Fn(u64) -> F + Send + 'static,
     ) -> Self {
-        let (done, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (done, rounds) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let (is_done, count) = (Arc::clone(&done), Arc::clone(&rounds));
         let task = tokio::spawn(async move {
             while !is_done.load(Ordering::SeqCst) {

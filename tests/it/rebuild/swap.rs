@@ -18,7 +18,10 @@ use crate::support::seed;
 async fn a_rebuild_under_traffic_equals_live_and_nobody_notices() {
     seed("rebuild under traffic");
     let (stack, one) = with_history(150, 5).await;
-    let other = stack.project(&How { batch: 20, ..How::into(LIVE) });
+    let other = stack.project(&How {
+        batch: 20,
+        ..How::into(LIVE)
+    });
     let reading = Meanwhile::reading(&stack);
     let writing = Meanwhile::writing(&stack, 10_000);
     let mut tables = identity(&stack).await;
@@ -32,9 +35,16 @@ async fn a_rebuild_under_traffic_equals_live_and_nobody_notices() {
             panic!("round {round}: {outcome:?}")
         };
         assert!(swapped.comparison.is_equal());
-        assert!(swapped.comparison.rows() > 3_000, "{:?}", swapped.comparison);
+        assert!(
+            swapped.comparison.rows() > 3_000,
+            "{:?}",
+            swapped.comparison
+        );
         assert!(swapped.left_behind.is_none());
-        println!("round {round}: projectors waited {} ms", swapped.held.as_millis());
+        println!(
+            "round {round}: projectors waited {} ms",
+            swapped.held.as_millis()
+        );
         let now = identity(&stack).await;
         assert_ne!(now, tables, "the same tables as before");
         tables = now;
@@ -60,11 +70,15 @@ async fn a_projector_that_waits_at_the_swap_goes_on_in_the_new_tables() {
     let (stack, running) = with_history(20, 2).await;
     // Its transaction is open when the swap wants the checkpoints, and the next one waits behind the swap.
     for batch in [1, 500] {
-        let how = How { batch, ..How::into(LIVE) };
+        let how = How {
+            batch,
+            ..How::into(LIVE)
+        };
         let another = stack.project(&how);
         let story = Story::new(stack.log());
         let first = 5_000 + batch as u64;
-        let (outcome, ()) = tokio::join!(rebuild(&stack, SWAP), write(&story, first..first + 40, 3));
+        let (outcome, ()) =
+            tokio::join!(rebuild(&stack, SWAP), write(&story, first..first + 40, 3));
         assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
         stack.level(LIVE).await;
         another.stop().await;
@@ -88,15 +102,28 @@ async fn a_prepared_statement_reads_the_new_tables_after_the_swap() {
     for _ in 0..10 {
         before = oid().await;
     }
-    let keep = Purpose::Swap { differences: Differences::Refuse, replaced: Replaced::Keep };
+    let keep = Purpose::Swap {
+        differences: Differences::Refuse,
+        replaced: Replaced::Keep,
+    };
     let outcome = rebuild(&stack, keep).await;
     assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
-    assert_ne!(oid().await, before, "it still reads the tables that were replaced");
+    assert_ne!(
+        oid().await,
+        before,
+        "it still reads the tables that were replaced"
+    );
     // What was kept is there, stands still, and is in nobody's way except the next one who wants to keep.
     assert_eq!(schemas(&stack).await, [LIVE, "chat4all_old"]);
-    assert_eq!(ask::<i64>(&stack, "select count(*) from chat4all_old.messages").await, 10);
+    assert_eq!(
+        ask::<i64>(&stack, "select count(*) from chat4all_old.messages").await,
+        10
+    );
     let again = Rebuilding::start(&stack, keep).ended().await.unwrap_err();
-    assert!(again.to_string().contains("chat4all_old is there already"), "{again}");
+    assert!(
+        again.to_string().contains("chat4all_old is there already"),
+        "{again}"
+    );
     let outcome = rebuild(&stack, SWAP).await;
     assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
     assert_eq!(schemas(&stack).await, [LIVE, "chat4all_old"]);
@@ -112,7 +139,9 @@ async fn a_reader_in_the_middle_of_a_transaction_may_finish_it() {
     let before: i64 = sqlx::query_scalar(count).fetch_one(&mut *tx).await.unwrap();
     // It holds a lock on a table that is to be dropped: the swap does not wait for it, dropping does.
     let mut rebuilding = Rebuilding::start(&stack, SWAP);
-    rebuilding.reaches(chat4all_projector::rebuild::Phase::ClearingAway).await;
+    rebuilding
+        .reaches(chat4all_projector::rebuild::Phase::ClearingAway)
+        .await;
     let after: i64 = sqlx::query_scalar(count).fetch_one(&mut *tx).await.unwrap();
     assert_eq!(after, before);
     tx.commit().await.unwrap();
@@ -159,10 +188,14 @@ async fn the_new_tables_have_every_index_of_the_live_ones() {
         "select array(select conname || ' ' || pg_get_constraintdef(oid) from pg_constraint
                       where connamespace = '{live}'::regnamespace order by conname)"
     );
-    let before: (Vec<String>, Vec<String>) = (ask(&stack, &indexes).await, ask(&stack, &constraints).await);
+    let before: (Vec<String>, Vec<String>) =
+        (ask(&stack, &indexes).await, ask(&stack, &constraints).await);
     assert!(before.0.len() > 10 && before.1.len() > 10);
     let outcome = rebuild(&stack, SWAP).await;
     assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
-    assert_eq!((ask(&stack, &indexes).await, ask(&stack, &constraints).await), before);
+    assert_eq!(
+        (ask(&stack, &indexes).await, ask(&stack, &constraints).await),
+        before
+    );
     running.stop().await;
 }

@@ -13,9 +13,13 @@ async fn two_rebuilds_at_once_do_it_once() {
     for one in all {
         outcomes.push(one.ended().await.unwrap());
     }
-    let swapped = outcomes.iter().filter(|one| matches!(one, Outcome::Swapped(_)));
+    let swapped = outcomes
+        .iter()
+        .filter(|one| matches!(one, Outcome::Swapped(_)));
     assert_eq!(swapped.count(), 1, "{outcomes:?}");
-    let done = outcomes.iter().filter(|one| matches!(one, Outcome::DoneByAnother));
+    let done = outcomes
+        .iter()
+        .filter(|one| matches!(one, Outcome::DoneByAnother));
     assert_eq!(done.count(), 2, "{outcomes:?}");
     assert_ne!(identity(&stack).await, before);
     running.stop().await;

@@ -60,9 +60,15 @@ fn compared(comparison: &Comparison) -> std::io::Result<()> {
             line(format_args!("equal        {name}: {rows} rows"))?;
             continue;
         }
-        line(format_args!("differs      {name}: {differing} of {rows} rows"))?;
+        line(format_args!(
+            "differs      {name}: {differing} of {rows} rows"
+        ))?;
         for difference in &table.differences {
-            line(format_args!("               {name} ({}): {}", difference.key, how(difference)))?;
+            line(format_args!(
+                "               {name} ({}): {}",
+                difference.key,
+                how(difference)
+            ))?;
         }
         let more = differing - table.differences.len() as u64;
         if more > 0 {

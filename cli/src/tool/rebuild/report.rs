@@ -78,7 +78,9 @@ impl Report {
             }
             self.tell(&now)?;
             phase = Some(now.phase);
-            let changed = self.progress.wait_for(|next| Some(&next.phase) != phase.as_ref());
+            let changed = self
+                .progress
+                .wait_for(|next| Some(&next.phase) != phase.as_ref());
             let changed = tokio::time::timeout(self.form.every(), changed).await;
             let is_over = matches!(changed, Ok(Err(_)));
             drop(changed);
@@ -110,12 +112,20 @@ impl Report {
         match self.form {
             Form::Json => line(as_json(progress, &pace))?,
             Form::Terminal { verbose } => {
-                let partitions = if verbose { as_list(progress) } else { String::new() };
+                let partitions = if verbose {
+                    as_list(progress)
+                } else {
+                    String::new()
+                };
                 eprint!("\r\x1b[2K{}{partitions}", as_text(progress, &pace));
                 std::io::stderr().flush()?;
             }
             Form::Lines { verbose } => {
-                let partitions = if verbose { as_list(progress) } else { String::new() };
+                let partitions = if verbose {
+                    as_list(progress)
+                } else {
+                    String::new()
+                };
                 eprintln!("{}{partitions}", as_text(progress, &pace));
             }
         }
@@ -144,7 +154,11 @@ fn as_text(progress: &Progress, pace: &Pace) -> String {
         Phase::Waiting(Some(holder)) => format!(
             "waiting      {}{}{} (backend {}) is rebuilding since {}: {}",
             holder.name,
-            if holder.address.is_empty() { "" } else { " from " },
+            if holder.address.is_empty() {
+                ""
+            } else {
+                " from "
+            },
             holder.address,
             holder.backend_pid,
             holder.since,
