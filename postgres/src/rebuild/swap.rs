@@ -13,6 +13,7 @@ use std::time::Duration;
 use chat4all_domain::Partition;
 use sqlx::PgConnection;
 
+use super::compare::{self, Comparison, Moment, Which};
 use super::shadow::is_lock_timeout;
 use super::{Schemas, tell};
 use crate::checkpoint::{self, Checkpoint};
@@ -22,7 +23,7 @@ use crate::checkpoint::{self, Checkpoint};
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long one statement may take while projectors wait.
-const STATEMENT_PATIENCE: Duration = Duration::from_secs(3);
+const STATEMENT_PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// The live checkpoints, which nobody moves until this ends. Dropping it ends the turn, too.
 #[derive(Debug)]
@@ -66,9 +67,25 @@ pub async fn lock(mut connection: PgConnection, schemas: &Schemas) -> Result<Loc
 }
 
 impl Locked {
-    /// The connection, within the transaction that holds the lock.
-    pub fn connection(&mut self) -> &mut PgConnection {
-        &mut self.connection
+    /// Compares what either side has written after `moment`. `None` when the tables are too large for that while projectors
+    /// wait: finding what is new means going through them.
+    ///
+    /// # Errors
+    /// Postgres is away, or refuses.
+    pub async fn compare_what_is_new(
+        &mut self,
+        schemas: &Schemas,
+        moment: Moment,
+    ) -> Result<Option<Comparison>, sqlx::Error> {
+        tell(&mut self.connection, "savepoint comparing").await?;
+        match compare::compare(&mut self.connection, schemas, &Which::Since(moment)).await {
+            Ok(comparison) => Ok(Some(comparison)),
+            Err(error) if is_statement_timeout(&error) => {
+                tell(&mut self.connection, "rollback to savepoint comparing").await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Lets projectors go on as if nothing had been; returns the connection that has the turn.
@@ -100,6 +117,11 @@ impl Locked {
         tell(&mut self.connection, "commit").await?;
         Ok(self.connection)
     }
+}
+
+fn is_statement_timeout(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "57014")
 }
 
 /// Keeps what was replaced under the name `old`.

@@ -104,8 +104,11 @@ pub enum Outcome {
 /// New tables are live.
 #[derive(Debug)]
 pub struct Swapped {
-    /// What they are compared with what was.
+    /// What they are compared with what was, at the moment of the snapshot.
     pub comparison: Comparison,
+    /// Whether what was written between the snapshot and the swap was compared, too: not when differences are accepted
+    /// anyway, nor when the tables are too large to look for it while projectors wait.
+    pub compared_to_the_end: bool,
     /// For how long projectors had to wait.
     pub held: Duration,
     /// Why what was live is still there under another name, if it should not be; the next rebuild drops it.

@@ -225,13 +225,18 @@ impl Work {
             Level::Held { locked, since } => (locked, since),
             Level::Stopped => return Ok(Outcome::Stopped),
         };
-        if differences == Differences::Refuse {
-            let which = Which::Since(ready.moment);
-            let again = compare::compare(locked.connection(), &self.schemas, &which).await;
-            let again = again.map_err(postgres("compare what is new"))?;
-            if !again.is_equal() {
-                return Ok(Outcome::Refused(again));
-            }
+        let again = match differences {
+            Differences::Accept => None,
+            Differences::Refuse => locked
+                .compare_what_is_new(&self.schemas, ready.moment)
+                .await
+                .map_err(postgres("compare what is new"))?,
+        };
+        let compared_to_the_end = again.is_some();
+        if let Some(again) = again
+            && !again.is_equal()
+        {
+            return Ok(Outcome::Refused(again));
         }
         if self.stop.is_cancelled() {
             return Ok(Outcome::Stopped);
@@ -255,6 +260,7 @@ impl Work {
         }
         Ok(Outcome::Swapped(Swapped {
             comparison: ready.comparison,
+            compared_to_the_end,
             held,
             left_behind,
         }))

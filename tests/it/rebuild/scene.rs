@@ -12,7 +12,7 @@ use chat4all_service::config::Poison;
 use futures::StreamExt as _;
 use sqlx::AssertSqlSafe;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::projector::stack::{How, PATIENCE, Running, Stack, assert_same};
@@ -48,7 +48,7 @@ pub async fn with_history(conversations: u64, messages: u64) -> (Stack, Running)
 /// A rebuild under way.
 pub struct Rebuilding {
     pub progress: watch::Receiver<Progress>,
-    pub task: JoinHandle<Result<Outcome, Error>>,
+    task: JoinSet<Result<Outcome, Error>>,
 }
 
 impl Rebuilding {
@@ -59,15 +59,17 @@ impl Rebuilding {
     pub fn with(config: Config) -> Self {
         let (tell, progress) = watch::channel(Progress::default());
 
-        let task = tokio::spawn(rebuild::run(config, tell, CancellationToken::new()));
+        let mut task = JoinSet::new();
+        task.spawn(rebuild::run(config, tell, CancellationToken::new()));
         Self { progress, task }
     }
 
-    pub async fn ended(self) -> Result<Outcome, Error> {
-        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+    pub async fn ended(mut self) -> Result<Outcome, Error> {
+        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await;
         let last = self.progress.borrow().clone();
         ended
             .unwrap_or_else(|_| panic!("the rebuild does not end: {last:?}"))
+            .expect("it ends once")
             .expect("it does not panic")
     }
 
@@ -156,7 +158,7 @@ pub async fn is_what_the_log_says(stack: &Stack) {
 pub struct Meanwhile {
     done: Arc<AtomicBool>,
     pub rounds: Arc<AtomicU64>,
-    task: JoinHandle<()>,
+    task: JoinSet<()>,
 }
 
 impl Meanwhile {
@@ -192,7 +194,10 @@ impl Meanwhile {
                             (select sum(message_count)::bigint from conversations),
                             (select sum(sequence)::bigint from projector_checkpoint)",
                 );
-                let row = statement.persistent(reader % 2 == 0).fetch_one(&pool).await;
+                let row = statement
+                    .persistent(reader.is_multiple_of(2))
+                    .fetch_one(&pool)
+                    .await;
                 let (messages, deliveries, counted, folded) = row.expect("a read fails");
                 assert_eq!(messages, deliveries);
                 assert_eq!(messages, counted);
@@ -210,7 +215,8 @@ impl Meanwhile {
             Arc::new(AtomicU64::new(0)),
         );
         let (is_done, count) = (Arc::clone(&done), Arc::clone(&rounds));
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             while !is_done.load(Ordering::SeqCst) {
                 each(count.fetch_add(1, Ordering::SeqCst)).await;
             }
@@ -219,9 +225,11 @@ impl Meanwhile {
     }
 
     /// Ends it, and fails if it has failed. How many rounds there were.
-    pub async fn end(self) -> u64 {
+    pub async fn end(mut self) -> u64 {
         self.done.store(true, Ordering::SeqCst);
-        self.task.await.expect("nothing failed meanwhile");
+        while let Some(ended) = self.task.join_next().await {
+            ended.expect("nothing failed meanwhile");
+        }
         self.rounds.load(Ordering::SeqCst)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chat4all_domain::{MessageId, Partition};
 use chat4all_nats::{Stored, subject};
+use chat4all_postgres::checkpoint;
 use chat4all_projector::rebuild::Outcome;
 use futures::StreamExt as _;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use super::scene::{LIVE, Rebuilding, SWAP, ask, config, tamper};
 use crate::projector::stack::{How, Stack};
 use crate::projector::story::{Story, conversation, user};
+use crate::support::log::relaxed_node;
 
 /// Messages per conversation.
 const MESSAGES: u64 = 20;
@@ -34,7 +36,7 @@ async fn a_rebuild_beside_copy() {
         number("CHAT4ALL_BATCH", 5_000),
     );
     let workers = number("CHAT4ALL_WORKERS", 4);
-    let stack = Stack::start().await;
+    let stack = Stack::with(Box::pin(relaxed_node())).await;
     let conversations = events / (MESSAGES * STEPS + 1);
     fill(&stack, conversations).await;
     let began = Instant::now();
@@ -75,13 +77,11 @@ async fn a_rebuild_beside_copy() {
 
 /// Waits until the live tables have everything, however long that is.
 async fn level(stack: &Stack, ends: u64) {
+    let pool = stack.pool(LIVE);
     loop {
-        let at: i64 = ask(
-            stack,
-            "select coalesce(sum(sequence), 0)::bigint from projector_checkpoint",
-        )
-        .await;
-        if at as u64 == ends {
+        // Before the first migration there are no tables.
+        let at = checkpoint::read(&pool).await.unwrap_or_default();
+        if at.values().map(|at| at.sequence).sum::<u64>() == ends {
             return;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -128,7 +128,7 @@ async fn fill(stack: &Stack, conversations: u64) {
         .map(async |(subject, payload)| js.publish(subject, payload.into()).await.unwrap())
         .buffered(1)
         .map(async |acknowledged| acknowledged.await.unwrap())
-        .buffered(1_000)
+        .buffered(500)
         .for_each(async |_| {})
         .await;
 }

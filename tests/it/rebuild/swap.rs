@@ -34,7 +34,7 @@ async fn a_rebuild_under_traffic_equals_live_and_nobody_notices() {
         let Outcome::Swapped(swapped) = outcome else {
             panic!("round {round}: {outcome:?}")
         };
-        assert!(swapped.comparison.is_equal());
+        assert!(swapped.comparison.is_equal() && swapped.compared_to_the_end);
         assert!(
             swapped.comparison.rows() > 3_000,
             "{:?}",

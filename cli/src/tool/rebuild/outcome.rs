@@ -27,6 +27,9 @@ pub(super) fn tell(outcome: &Outcome, report: &Report, as_json: bool) -> std::io
         Outcome::Swapped(swapped) => {
             folded(report)?;
             compared(&swapped.comparison)?;
+            if !swapped.compared_to_the_end && swapped.comparison.is_equal() {
+                line("not compared what was written between the comparison and the swap")?;
+            }
             line(format_args!(
                 "swapped      the new tables are live; projectors waited {} ms",
                 swapped.held.as_millis()
@@ -102,6 +105,7 @@ fn json(outcome: &Outcome, report: &Report) -> Value {
         "tables": comparison.map(tables),
     });
     if let Outcome::Swapped(swapped) = outcome {
+        json["compared_to_the_end"] = json!(swapped.compared_to_the_end);
         json["held_ms"] = json!(swapped.held.as_millis() as u64);
         json["left_behind"] = json!(swapped.left_behind.is_some());
     }
