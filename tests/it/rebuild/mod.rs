@@ -4,6 +4,7 @@
 mod cut_off;
 mod differences;
 mod process;
+mod roles;
 mod scene;
 mod speed;
 mod swap;
