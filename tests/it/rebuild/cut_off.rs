@@ -49,11 +49,13 @@ async fn killed_in_the_middle_it_leaves_live_alone_and_the_next_one_does_it() {
         (&last["outcome"], &last["equal"]),
         (&"swapped".into(), &true.into())
     );
-    assert!(
-        lines
-            .iter()
-            .any(|line| line["phase"] == "folding" && line["of"].as_u64() > Some(0))
+    let told = lines.iter().rev().find(|line| line["phase"].is_string());
+    let told = told.expect("it says how it goes");
+    assert_eq!(
+        (&told["events"], &told["of"]),
+        (&3_900.into(), &3_900.into())
     );
+    assert_eq!(told["partitions"].as_array().map(Vec::len), Some(8));
     assert_ne!(identity(&stack).await, before);
     for reader in reading {
         assert!(reader.end().await > 0);
