@@ -9,6 +9,7 @@ use crate::tool::config::ConfigCommand;
 use crate::tool::lag::LagCommand;
 use crate::tool::log::LogCommand;
 use crate::tool::provision::ProvisionCommand;
+use crate::tool::rebuild::RebuildCommand;
 use crate::tool::restore::RestoreCommand;
 use crate::tool::send::SendCommand;
 use crate::tool::token::TokenCommand;
@@ -48,6 +49,8 @@ pub enum Command {
     Log(LogCommand),
     /// Show how far the readers are behind the log.
     Lag(LagCommand),
+    /// Make the read models anew from the first event, beside the live ones, and swap.
+    Rebuild(RebuildCommand),
     /// Copy everything that cannot be made again, while the system runs; or verify such a copy.
     Backup(BackupCommand),
     /// Put a backup into an empty broker.

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use chat4all_cli::args::{Cli, Command};
 use chat4all_cli::roles::{self, Role};
-use chat4all_cli::tool::{self, backup, config, lag, log, provision, restore, send, token};
+use chat4all_cli::tool::{
+    self, backup, config, lag, log, provision, rebuild, restore, send, token,
+};
 use chat4all_cli::{bench, guard, up};
 use clap::Parser as _;
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Command::Send(command) => tool::main("send", send::run(&command)),
         Command::Log(command) => tool::main("log", log::run(&command)),
         Command::Lag(command) => tool::main("lag", lag::run(&command)),
+        Command::Rebuild(command) => rebuild::main(&command),
         Command::Backup(command) => tool::main("backup", backup::run(&command)),
         Command::Restore(command) => tool::main("restore", restore::run(&command)),
         Command::Token(command) => tool::main("token", token::run(&command)),

@@ -31,6 +31,11 @@ impl Schema {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The schema beside this one that is named after it: `chat4all_rebuild`.
+    pub(crate) fn beside(&self, suffix: &str) -> Self {
+        Self(format!("{}_{suffix}", self.0))
+    }
 }
 
 impl Default for Schema {
@@ -115,6 +120,29 @@ impl Config {
         &self.schema
     }
 
+    /// The same database, with the tables of another schema.
+    #[must_use]
+    pub fn with_schema(&self, schema: Schema) -> Self {
+        let options = self.options.clone();
+        let options = options.options([("search_path", schema.as_str())]);
+        Self { options, schema }
+    }
+
+    /// One connection for an operator's long statements: they end when they are done, or when the one who asked is gone
+    /// (noticed within a second).
+    ///
+    /// # Errors
+    /// Nobody there, or no answer within [`CONNECT_TIMEOUT`].
+    pub async fn connect_for_long(&self) -> Result<PgConnection, sqlx::Error> {
+        let options = self.options.clone().options([
+            ("statement_timeout", "0"),
+            ("client_connection_check_interval", "1000"),
+            ("work_mem", "64MB"),
+            ("maintenance_work_mem", "128MB"),
+        ]);
+        connect(&options).await
+    }
+
     /// One connection whose commits do not wait for the disk (`synchronous_commit = off`): for who can repeat what a
     /// crash of the server takes back, as the projector can.
     ///
@@ -126,6 +154,18 @@ impl Config {
             .clone()
             .options([("synchronous_commit", "off")]);
         connect(&options).await
+    }
+
+    /// A pool of connections as [`connect_to_fold`](Self::connect_to_fold) makes them, at most `size`.
+    pub fn pool_to_fold(&self, size: u32) -> PgPool {
+        let options = self
+            .options
+            .clone()
+            .options([("synchronous_commit", "off")]);
+        PgPoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_lazy_with(options)
     }
 
     /// One connection.

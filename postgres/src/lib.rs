@@ -23,6 +23,7 @@ pub mod participant;
 pub mod projected;
 pub mod read;
 pub mod reader;
+pub mod rebuild;
 pub mod refusal;
 
 pub use connect::{Config, Schema};

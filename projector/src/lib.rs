@@ -14,6 +14,7 @@ mod metrics;
 mod participants;
 mod projector;
 mod readers;
+pub mod rebuild;
 mod rows;
 mod session;
 mod trace;

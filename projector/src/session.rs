@@ -145,7 +145,8 @@ impl Projector {
             match transaction::write(connection, &batch).await {
                 Ok(()) => self.written(&batch, intake, began.elapsed()),
                 Err(transaction::Error::Refused(refused)) => {
-                    isolate(batch, refused, &mut left)?;
+                    isolate(batch, refused, &mut left)
+                        .map_err(|refused| Error::Write(refused.source))?;
                 }
                 Err(transaction::Error::Superseded) => return Err(Error::Superseded),
                 Err(transaction::Error::Hole(partition)) => return Err(Error::Hole(partition)),
@@ -196,7 +197,14 @@ async fn in_time<T>(
 }
 
 /// Halves a batch that was refused, or marks the one event in it.
-fn isolate(batch: Batch, refused: Refused, left: &mut Vec<Batch>) -> Result<(), Error> {
+///
+/// # Errors
+/// The refusal, when it is not about the event.
+pub(crate) fn isolate(
+    batch: Batch,
+    refused: Refused,
+    left: &mut Vec<Batch>,
+) -> Result<(), Refused> {
     match batch.halve() {
         Ok((first, second)) => {
             left.push(second);
@@ -204,7 +212,7 @@ fn isolate(batch: Batch, refused: Refused, left: &mut Vec<Batch>) -> Result<(), 
             Ok(())
         }
         // The database does not even take it as a dead letter: that is not about the event.
-        Err(single) if single.unreadable().next().is_some() => Err(Error::Write(refused.source)),
+        Err(single) if single.unreadable().next().is_some() => Err(refused),
         Err(single) => {
             left.push(single.marked_unreadable(&refused.why.to_string()));
             Ok(())

@@ -16,6 +16,7 @@ mod log;
 mod projector;
 mod query_api;
 mod reading_under_fault;
+mod rebuild;
 mod supervisor;
 mod support;
 mod tour;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod lag;
 pub mod log;
 pub mod provision;
+pub mod rebuild;
 pub mod restore;
 pub mod send;
 pub mod simulator;

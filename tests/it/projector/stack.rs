@@ -88,12 +88,17 @@ impl Running {
 
 impl Stack {
     pub async fn start() -> Self {
+        Self::with(Box::pin(one_node())).await
+    }
+
+    /// With another broker than usual.
+    pub async fn with(node: impl Future<Output = OneNode>) -> Self {
         let dir = temp_dir().expect("a temporary directory");
         let options = PostgresOptions {
             fsync: false,
             ..PostgresOptions::in_dir(dir.path().join("postgres"))
         };
-        let (node, postgres) = tokio::join!(one_node(), Postgres::start(options));
+        let (node, postgres) = tokio::join!(node, Postgres::start(options));
         Self {
             node,
             postgres: postgres.expect("Postgres starts"),

@@ -52,6 +52,22 @@ pub fn layout(replicas: usize) -> Layout {
     }
 }
 
+/// One that writes to disk when it likes: for filling a log quickly.
+pub async fn relaxed_node() -> OneNode {
+    let dir = temp_dir().expect("a temporary directory");
+    let options = NatsOptions {
+        sync_interval: "2m".to_owned(),
+        ..NatsOptions::in_dir(dir.path())
+    };
+    let nats = Nats::start(options).await.expect("nats-server starts");
+    let log = provisioned(&nats.url(), &layout(1)).await;
+    OneNode {
+        nats,
+        log,
+        _dir: dir,
+    }
+}
+
 pub async fn one_node() -> OneNode {
     let EmptyNode { nats, _dir } = empty_node().await;
     let log = provisioned(&nats.url(), &layout(1)).await;

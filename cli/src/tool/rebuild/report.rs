@@ -1,0 +1,224 @@
+//! How a rebuild goes: for a terminal one line that changes, for a file a line now and then, for a program JSON.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use chat4all_projector::rebuild::{Phase, Progress};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::RebuildCommand;
+use crate::tool::line;
+
+/// For whom the progress is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Somebody who looks on.
+    Terminal { verbose: bool },
+    /// Somebody who reads it later.
+    Lines { verbose: bool },
+    /// A program.
+    Json,
+}
+
+impl Form {
+    pub fn of(command: &RebuildCommand) -> Self {
+        let verbose = command.verbose;
+        match (command.json, std::io::stderr().is_terminal()) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Terminal { verbose },
+            (false, false) => Self::Lines { verbose },
+        }
+    }
+    const fn every(self) -> Duration {
+        match self {
+            Self::Terminal { .. } => Duration::from_millis(200),
+            Self::Json => Duration::from_secs(1),
+            Self::Lines { .. } => Duration::from_secs(5),
+        }
+    }
+}
+
+/// What is told, and since when.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    progress: watch::Receiver<Progress>,
+    form: Form,
+    begun: Instant,
+}
+
+/// How fast, and how long still.
+struct Pace {
+    /// Events per second, since folding began.
+    rate: u64,
+    left: Option<Duration>,
+}
+
+impl Report {
+    pub fn new(progress: watch::Receiver<Progress>, form: Form) -> Self {
+        let begun = Instant::now();
+        Self {
+            progress,
+            form,
+            begun,
+        }
+    }
+
+    /// Tells until the rebuild is over.
+    pub async fn keep_telling(mut self) -> anyhow::Result<()> {
+        let mut phase = None;
+        loop {
+            let now = self.progress.borrow_and_update().clone();
+            if phase.as_ref() != Some(&now.phase) {
+                if now.phase == Phase::Folding {
+                    self.begun = Instant::now();
+                }
+                self.end_line();
+            }
+            self.tell(&now)?;
+            phase = Some(now.phase);
+            let changed = self
+                .progress
+                .wait_for(|next| Some(&next.phase) != phase.as_ref());
+            let changed = tokio::time::timeout(self.form.every(), changed).await;
+            let is_over = matches!(changed, Ok(Err(_)));
+            drop(changed);
+            if is_over {
+                self.end_line();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Events folded by now.
+    pub fn folded(&self) -> u64 {
+        self.progress.borrow().folded()
+    }
+    /// How long it took until now.
+    pub fn took(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// A line that is written over must not be written over by what follows.
+    fn end_line(&self) {
+        if matches!(self.form, Form::Terminal { .. }) {
+            eprintln!();
+        }
+    }
+
+    fn tell(&self, progress: &Progress) -> anyhow::Result<()> {
+        let pace = pace(progress, self.begun.elapsed());
+        match self.form {
+            Form::Json => line(as_json(progress, &pace))?,
+            Form::Terminal { verbose } => {
+                let partitions = if verbose {
+                    as_list(progress)
+                } else {
+                    String::new()
+                };
+                eprint!("\r\x1b[2K{}{partitions}", as_text(progress, &pace));
+                std::io::stderr().flush()?;
+            }
+            Form::Lines { verbose } => {
+                let partitions = if verbose {
+                    as_list(progress)
+                } else {
+                    String::new()
+                };
+                eprintln!("{}{partitions}", as_text(progress, &pace));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pace(progress: &Progress, took: Duration) -> Pace {
+    let (folded, total) = (progress.folded(), progress.total());
+    let rate = folded as f64 / took.as_secs_f64().max(0.001);
+    let known = progress.phase == Phase::Folding && folded > 0;
+    let left = known.then(|| Duration::from_secs_f64(total.saturating_sub(folded) as f64 / rate));
+    Pace {
+        rate: rate as u64,
+        left,
+    }
+}
+
+fn as_text(progress: &Progress, pace: &Pace) -> String {
+    let (folded, total) = (progress.folded(), progress.total());
+    let so_far = || {
+        let percent = (folded * 100).checked_div(total).unwrap_or(100);
+        format!("{folded} of {total} events ({percent} %)")
+    };
+    match &progress.phase {
+        Phase::Waiting(Some(holder)) => format!(
+            "waiting      {}{}{} (backend {}) is rebuilding since {}: {}",
+            holder.name,
+            if holder.address.is_empty() {
+                ""
+            } else {
+                " from "
+            },
+            holder.address,
+            holder.backend_pid,
+            holder.since,
+            so_far()
+        ),
+        Phase::Waiting(None) => "waiting      somebody else is rebuilding".to_owned(),
+        Phase::Preparing => "preparing    empty tables beside the live ones".to_owned(),
+        Phase::Folding => {
+            let left = pace.left.map_or_else(String::new, |left| {
+                format!(", {} s left", left.as_secs_f64().ceil())
+            });
+            format!("folding      {}, {} events/s{left}", so_far(), pace.rate)
+        }
+        Phase::Finishing => "finishing    indexes and statistics".to_owned(),
+        Phase::Comparing => "comparing    with the live tables".to_owned(),
+        Phase::Swapping => "swapping".to_owned(),
+        Phase::ClearingAway => "clearing     what is not needed any more".to_owned(),
+    }
+}
+
+fn as_list(progress: &Progress) -> String {
+    let each = progress.partitions.iter();
+    each.map(|(partition, level)| format!("  {partition}: {}/{}", level.at, level.to))
+        .collect()
+}
+
+fn as_json(progress: &Progress, pace: &Pace) -> Value {
+    let holder = match &progress.phase {
+        Phase::Waiting(holder) => holder.as_ref().map(|holder| {
+            json!({ "backend_pid": holder.backend_pid, "name": holder.name, "address": holder.address,
+                    "since": holder.since.to_string() })
+        }),
+        _ => None,
+    };
+    let partitions: Vec<Value> = progress
+        .partitions
+        .iter()
+        .map(|(partition, level)| {
+            json!({ "partition": partition.to_string(), "at": level.at, "to": level.to })
+        })
+        .collect();
+    json!({
+        "phase": word(&progress.phase),
+        "events": progress.folded(),
+        "of": progress.total(),
+        "events_per_second": pace.rate,
+        "seconds_left": pace.left.map(|left| left.as_secs_f64().ceil()),
+        "waiting_for": holder,
+        "partitions": partitions,
+    })
+}
+
+fn word(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Waiting(_) => "waiting",
+        Phase::Preparing => "preparing",
+        Phase::Folding => "folding",
+        Phase::Finishing => "finishing",
+        Phase::Comparing => "comparing",
+        Phase::Swapping => "swapping",
+        Phase::ClearingAway => "clearing",
+    }
+}

@@ -1,0 +1,151 @@
+//! The swap: projectors wait for a moment, two schemas change their names, projectors go on.
+//!
+//! The lock is one of the whole checkpoint *table*, not of its rows. A projector moves the checkpoints first in each
+//! transaction, so it waits before it has written anything; and because it waits for the table, the server looks the
+//! name up again when it is its turn, and finds the new table. Had it waited for a row, it would have gone on in the old
+//! table, and written the rest of its transaction into the new ones.
+//!
+//! Readers wait for nothing: reading does not conflict with this lock, and renaming a schema locks no table in it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chat4all_domain::Partition;
+use sqlx::PgConnection;
+
+use super::compare::{self, Comparison, Moment, Which};
+use super::shadow::is_lock_timeout;
+use super::{Schemas, tell};
+use crate::checkpoint::{self, Checkpoint};
+
+/// How long the swap waits for the transactions that projectors are in; new ones wait behind it meanwhile. Shorter than
+/// [`LOCK_TIMEOUT`](crate::connect::LOCK_TIMEOUT), so that they do not give up.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one statement may take while projectors wait.
+const STATEMENT_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// The live checkpoints, which nobody moves until this ends. Dropping it ends the turn, too.
+#[derive(Debug)]
+pub struct Locked {
+    connection: PgConnection,
+    /// Where the live tables stand.
+    pub at: BTreeMap<Partition, Checkpoint>,
+}
+
+/// What became of the wish to lock.
+#[derive(Debug)]
+pub enum Lock {
+    /// Projectors wait.
+    Held(Locked),
+    /// They could not be stopped within [`LOCK_PATIENCE`]: one of them takes long.
+    Busy(PgConnection),
+}
+
+/// Keeps projectors from moving on. `connection` has the turn, and is given back with the lock.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn lock(mut connection: PgConnection, schemas: &Schemas) -> Result<Lock, sqlx::Error> {
+    let (lock_ms, statement_ms) = (LOCK_PATIENCE.as_millis(), STATEMENT_PATIENCE.as_millis());
+    let begin = format!(
+        "begin; set local lock_timeout = {lock_ms}; set local statement_timeout = {statement_ms}"
+    );
+    tell(&mut connection, begin).await?;
+    let live = &schemas.live;
+    let lock = format!("lock table {live}.projector_checkpoint in exclusive mode");
+    match tell(&mut connection, lock).await {
+        Ok(()) => {}
+        Err(error) if is_lock_timeout(&error) => {
+            tell(&mut connection, "rollback").await?;
+            return Ok(Lock::Busy(connection));
+        }
+        Err(error) => return Err(error),
+    }
+    let at = checkpoint::read(&mut connection).await?;
+    Ok(Lock::Held(Locked { connection, at }))
+}
+
+impl Locked {
+    /// Compares what either side has written after `moment`. `None` when the tables are too large for that while projectors
+    /// wait: finding what is new means going through them.
+    ///
+    /// # Errors
+    /// Postgres is away, or refuses.
+    pub async fn compare_what_is_new(
+        &mut self,
+        schemas: &Schemas,
+        moment: Moment,
+    ) -> Result<Option<Comparison>, sqlx::Error> {
+        tell(&mut self.connection, "savepoint comparing").await?;
+        match compare::compare(&mut self.connection, schemas, &Which::Since(moment)).await {
+            Ok(comparison) => Ok(Some(comparison)),
+            Err(error) if is_statement_timeout(&error) => {
+                tell(&mut self.connection, "rollback to savepoint comparing").await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets projectors go on as if nothing had been; returns the connection that has the turn.
+    ///
+    /// # Errors
+    /// Postgres is away.
+    pub async fn release(mut self) -> Result<PgConnection, sqlx::Error> {
+        tell(&mut self.connection, "rollback").await?;
+        Ok(self.connection)
+    }
+
+    /// Puts the shadow in the place of the live tables, which are called `replaced` from then on. On disk when it returns,
+    /// and with it everything that was folded.
+    ///
+    /// # Errors
+    /// Postgres is away, or refuses. When the connection broke while it was committed, [`identity`](super::turn::identity)
+    /// tells whether it was.
+    pub async fn swap(mut self, schemas: &Schemas) -> Result<PgConnection, sqlx::Error> {
+        let Schemas {
+            live,
+            shadow,
+            replaced,
+            ..
+        } = schemas;
+        let aside = format!("alter schema {live} rename to {replaced}");
+        tell(&mut self.connection, aside).await?;
+        let in_place = format!("alter schema {shadow} rename to {live}");
+        tell(&mut self.connection, in_place).await?;
+        tell(&mut self.connection, "commit").await?;
+        Ok(self.connection)
+    }
+}
+
+fn is_statement_timeout(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "57014")
+}
+
+/// Keeps what was replaced under the name `old`.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn keep(connection: &mut PgConnection, schemas: &Schemas) -> Result<(), sqlx::Error> {
+    let Schemas { replaced, old, .. } = schemas;
+    tell(
+        connection,
+        format!("alter schema {replaced} rename to {old}"),
+    )
+    .await
+}
+
+/// Whether somebody keeps tables under the name `old`.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn is_kept(
+    connection: &mut PgConnection,
+    schemas: &Schemas,
+) -> Result<bool, sqlx::Error> {
+    super::turn::identity(connection, &schemas.old)
+        .await
+        .map(|found| found.is_some())
+}

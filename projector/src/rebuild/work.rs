@@ -1,0 +1,307 @@
+//! From the first event to the swap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chat4all_postgres::rebuild::compare::{self, Comparison, Moment, Which};
+use chat4all_postgres::rebuild::shadow::{self, Shadow};
+use chat4all_postgres::rebuild::{Schemas, swap, turn};
+use chat4all_postgres::{checkpoint, migrate};
+use sqlx::PgConnection;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::fold::Folder;
+use super::level::Level;
+use super::progress::{Phase, Progress, Teller};
+use super::{Config, Differences, Error, Outcome, Purpose, Replaced, Swapped};
+
+/// How often somebody who waits for their turn looks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often it is tried to clear away after a stop, until the server has noticed that the connections are gone.
+const CLEAR_TRIES: usize = 40;
+
+/// A rebuild at work.
+pub(super) struct Work {
+    pub config: Config,
+    pub schemas: Schemas,
+    pub folder: Folder,
+    pub tell: Teller,
+    pub stop: CancellationToken,
+    /// Whether there may be something to clear away.
+    begun: AtomicBool,
+}
+
+/// Whether it goes on.
+enum Prepared {
+    /// Compared; the new tables wait to take their place.
+    Ready(Ready),
+    /// It is over.
+    Ended(Outcome),
+}
+
+struct Ready {
+    connection: PgConnection,
+    comparison: Comparison,
+    moment: Moment,
+}
+
+impl Work {
+    pub fn new(config: Config, progress: watch::Sender<Progress>, stop: CancellationToken) -> Self {
+        let schemas = Schemas::of(config.postgres.schema());
+        let tell = Teller(progress);
+        let into = config.postgres.with_schema(schemas.shadow.clone());
+        // One each, and one to look how far they are.
+        let connections = u32::try_from(config.workers.max(1))
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let folder = Folder {
+            log: config.log.clone(),
+            shadow: into.pool_to_fold(connections),
+            poison: config.poison,
+            batch: config.batch,
+            tell: tell.clone(),
+            workers: Arc::new(Semaphore::new(config.workers.max(1))),
+        };
+        Self {
+            config,
+            schemas,
+            folder,
+            tell,
+            stop,
+            begun: AtomicBool::new(false),
+        }
+    }
+
+    pub async fn run(self) -> Result<Outcome, Error> {
+        let prepared = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Ok(Prepared::Ended(Outcome::Stopped)),
+            prepared = self.prepare() => prepared,
+        };
+        // From here on nothing is cut off: it takes seconds, and looks by itself whether it should stop.
+        let ended = match prepared {
+            Ok(Prepared::Ready(ready)) => self.swap(ready).await,
+            Ok(Prepared::Ended(outcome)) => Ok(outcome),
+            Err(error) => Err(error),
+        };
+        match &ended {
+            Ok(Outcome::Swapped(_) | Outcome::DoneByAnother) => {}
+            Ok(Outcome::Compared(_) | Outcome::Refused(_) | Outcome::Stopped) | Err(_) => {
+                self.clear_away().await;
+            }
+        }
+        ended
+    }
+
+    async fn prepare(&self) -> Result<Prepared, Error> {
+        let migrated = migrate::migrate(&self.config.postgres).await;
+        migrated.map_err(Error::Migrate)?;
+        let connecting = self.config.postgres.connect_for_long().await;
+        let mut connection = connecting.map_err(postgres("connect"))?;
+        if !self.has_turn(&mut connection).await? {
+            return Ok(Prepared::Ended(Outcome::DoneByAnother));
+        }
+        self.refuse_to_overwrite(&mut connection).await?;
+
+        self.tell.phase(Phase::Preparing);
+        let shadow = self.make_shadow(&mut connection).await?;
+        self.tell.phase(Phase::Folding);
+        self.catch_up(&mut connection).await?;
+        self.tell.phase(Phase::Finishing);
+        let finished = shadow.finish(&mut connection, &self.schemas).await;
+        finished.map_err(postgres("finish the new tables"))?;
+
+        self.tell.phase(Phase::Comparing);
+        let (mut snapshot, connection) = match self.level(connection).await? {
+            Level::Stopped => return Ok(Prepared::Ended(Outcome::Stopped)),
+            Level::Held { locked, .. } => {
+                let snapshot = self.snapshot().await;
+                let released = locked.release().await;
+                (
+                    snapshot.map_err(postgres("take a snapshot"))?,
+                    released.map_err(postgres("let projectors go on"))?,
+                )
+            }
+        };
+        let comparing = compare::compare(&mut snapshot.0, &self.schemas, &Which::All).await;
+        let comparison = comparing.map_err(postgres("compare"))?;
+        Ok(match self.config.purpose {
+            Purpose::Compare => Prepared::Ended(Outcome::Compared(comparison)),
+            Purpose::Swap {
+                differences: Differences::Refuse,
+                ..
+            } if !comparison.is_equal() => Prepared::Ended(Outcome::Refused(comparison)),
+            Purpose::Swap { .. } => Prepared::Ready(Ready {
+                connection,
+                comparison,
+                moment: snapshot.1,
+            }),
+        })
+    }
+
+    /// Waits for the turn. `false` when somebody else has swapped meanwhile.
+    async fn has_turn(&self, connection: &mut PgConnection) -> Result<bool, Error> {
+        let live = &self.schemas.live;
+        let looking = "look who rebuilds";
+        let before = turn::identity(connection, live)
+            .await
+            .map_err(postgres(looking))?;
+        while !turn::take(connection, live)
+            .await
+            .map_err(postgres(looking))?
+        {
+            let holder = turn::holder(connection, live)
+                .await
+                .map_err(postgres(looking))?;
+            self.tell.phase(Phase::Waiting(holder));
+            // Theirs come and go: how far they are is worth a look, and no error.
+            if let Ok(at) = self.folder.at().await {
+                self.tell.seen(at);
+            }
+            if let Ok(live) = checkpoint::read(&mut *connection).await {
+                let to = live
+                    .into_iter()
+                    .map(|(partition, at)| (partition, at.sequence));
+                self.tell.targets(&to.collect());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        let now = turn::identity(connection, live)
+            .await
+            .map_err(postgres(looking))?;
+        Ok(now == before)
+    }
+
+    async fn refuse_to_overwrite(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        match self.config.purpose {
+            Purpose::Compare
+            | Purpose::Swap {
+                replaced: Replaced::Drop,
+                ..
+            } => return Ok(()),
+            Purpose::Swap {
+                replaced: Replaced::Keep,
+                ..
+            } => {}
+        }
+        let kept = swap::is_kept(connection, &self.schemas).await;
+        if kept.map_err(postgres("look for kept tables"))? {
+            return Err(Error::Kept(self.schemas.old.to_string()));
+        }
+        Ok(())
+    }
+
+    async fn make_shadow(&self, connection: &mut PgConnection) -> Result<Shadow, Error> {
+        self.begun.store(true, Ordering::Relaxed);
+        let partitions: Vec<_> = self.config.log.partitions().all().collect();
+        let made = shadow::make(connection, &self.config.postgres, &partitions).await;
+        made.map_err(Error::Shadow)
+    }
+
+    /// Both sets of tables as they are now, for as long as the connection lives.
+    async fn snapshot(&self) -> Result<(PgConnection, Moment), sqlx::Error> {
+        let mut connection = self.config.postgres.connect_for_long().await?;
+        let moment = compare::begin(&mut connection).await?;
+        Ok((connection, moment))
+    }
+
+    async fn swap(&self, ready: Ready) -> Result<Outcome, Error> {
+        let Purpose::Swap {
+            differences,
+            replaced,
+        } = self.config.purpose
+        else {
+            return Ok(Outcome::Compared(ready.comparison));
+        };
+        self.tell.phase(Phase::Swapping);
+        let before = self
+            .live()
+            .await
+            .map_err(postgres("look at the live schema"))?;
+        let (mut locked, since) = match self.level(ready.connection).await? {
+            Level::Held { locked, since } => (locked, since),
+            Level::Stopped => return Ok(Outcome::Stopped),
+        };
+        let again = match differences {
+            Differences::Accept => None,
+            Differences::Refuse => locked
+                .compare_what_is_new(&self.schemas, ready.moment)
+                .await
+                .map_err(postgres("compare what is new"))?,
+        };
+        let compared_to_the_end = again.is_some();
+        if let Some(again) = again
+            && !again.is_equal()
+        {
+            return Ok(Outcome::Refused(again));
+        }
+        if self.stop.is_cancelled() {
+            return Ok(Outcome::Stopped);
+        }
+        let (held, mut left_behind) = match locked.swap(&self.schemas).await {
+            Ok(mut connection) => {
+                let held = since.elapsed();
+                self.tell.phase(Phase::ClearingAway);
+                (held, self.put_away(&mut connection, replaced).await.err())
+            }
+            // The commit may have gone through although nobody heard of it.
+            Err(source) => match self.live().await {
+                Ok(now) if now == before => return Err(postgres("swap")(source)),
+                Ok(_) => (since.elapsed(), Some(source)),
+                Err(_) => return Err(Error::Unknown(source)),
+            },
+        };
+        if let (Some(_), Ok(mut connection)) = (&left_behind, self.config.postgres.connect().await)
+        {
+            left_behind = self.put_away(&mut connection, replaced).await.err();
+        }
+        Ok(Outcome::Swapped(Swapped {
+            comparison: ready.comparison,
+            compared_to_the_end,
+            held,
+            left_behind,
+        }))
+    }
+
+    async fn live(&self) -> Result<Option<i64>, sqlx::Error> {
+        let mut connection = self.config.postgres.connect().await?;
+        turn::identity(&mut connection, &self.schemas.live).await
+    }
+
+    async fn put_away(
+        &self,
+        connection: &mut PgConnection,
+        replaced: Replaced,
+    ) -> Result<(), sqlx::Error> {
+        match replaced {
+            Replaced::Drop => shadow::clear(connection, &self.schemas).await,
+            Replaced::Keep => swap::keep(connection, &self.schemas).await,
+        }
+    }
+
+    /// Drops what was folded. If that fails, the next rebuild does it.
+    async fn clear_away(&self) {
+        if !self.begun.load(Ordering::Relaxed) {
+            return;
+        }
+        self.tell.phase(Phase::ClearingAway);
+        for _ in 0..CLEAR_TRIES {
+            if let Ok(mut connection) = self.config.postgres.connect().await
+                && let Ok(true) = turn::take(&mut connection, &self.schemas.live).await
+            {
+                // Whatever it says: what is left does no harm.
+                let _ = shadow::clear(&mut connection, &self.schemas).await;
+                return;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// An error of Postgres, with what it was about.
+pub(super) fn postgres(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+    move |source| Error::Postgres { doing, source }
+}

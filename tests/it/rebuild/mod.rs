@@ -1,0 +1,11 @@
+//! Read models made anew beside the live ones, on a real log and a real Postgres, while commands come in, projectors
+//! fold and readers read.
+
+mod cut_off;
+mod differences;
+mod process;
+mod roles;
+mod scene;
+mod speed;
+mod swap;
+mod twice;
