@@ -1,9 +1,10 @@
 //! Killed half-way.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use chat4all_cli::embedded::temp_dir;
+use chat4all_cli::embedded::{Nats, Port, temp_dir};
 use chat4all_nats::backup::{Snapshot, Upload, contents};
 
 use super::stage::{backup, chat4all, content, done, js, refused, restore};
@@ -23,6 +24,46 @@ fn kill_at(command: &mut Command, words: &str) {
     child.wait().unwrap();
 }
 
+/// A role as a process, killed at the end.
+struct Waiting(Child, String);
+
+impl Waiting {
+    fn start(role: &str, nats: &Nats) -> Self {
+        let address = format!("127.0.0.1:{}", Port::Any.pick().unwrap());
+        let mut command = chat4all(&nats.url(), &[role]);
+        command
+            .env("CHAT4ALL_NATS__MONITOR_URL", nats.monitor_url())
+            .env("CHAT4ALL_HTTP__LISTEN", &address)
+            .stderr(Stdio::null());
+        Self(command.spawn().unwrap(), format!("http://{address}/readyz"))
+    }
+
+    /// Waits until readiness has this status and says these words.
+    async fn until(&self, status: u16, words: &str) {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut seen = String::new();
+        while Instant::now() < deadline {
+            if let Ok(answer) = client.get(&self.1).send().await {
+                let found = answer.status().as_u16();
+                seen = format!("{found} {}", answer.text().await.unwrap());
+                if found == status && seen.contains(words) {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("not {status} {words:?}, but {seen:?}");
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_was_killed_goes_on_and_nothing_starts_on_half_a_log() {
     let place = temp_dir().unwrap();
@@ -37,11 +78,11 @@ async fn a_restore_that_was_killed_goes_on_and_nothing_starts_on_half_a_log() {
     done(&mut backup(&old.nats.url(), &dir));
 
     kill_at(&mut restore(&url, &dir), "restored   EVT-01 ");
-    // Neither by the operator's command nor by a role, although the first partitions are there as a whole.
-    for command in [&["provision"][..], &["command-api"], &["bridges"]] {
-        let said = refused(&mut chat4all(&url, command));
-        let words = "is from a restore that is not complete";
-        assert!(said.contains(words), "{command:?}: {said}");
+    // Although the first partitions are there as a whole: the operator's command is refused, and roles wait.
+    let roles = ["command-api", "bridges"].map(|role| Waiting::start(role, &new.nats));
+    for role in &roles {
+        let says = "is from a restore that is not complete";
+        role.until(503, says).await;
     }
     let said = refused(&mut chat4all(&url, &["provision"]));
     assert!(
@@ -65,6 +106,10 @@ async fn a_restore_that_was_killed_goes_on_and_nothing_starts_on_half_a_log() {
     drop((upload, copy));
 
     done(&mut restore(&url, &dir));
+    for role in &roles {
+        role.until(200, "ready").await;
+    }
+    drop(roles);
     let new = new.opened().await;
     for stream in contents(&layout(1)) {
         let (old, new) = (js(&old.log), js(&new.log));
