@@ -4,7 +4,7 @@
 //! - [`up`]: `chat4all up`, everything on one machine under one supervisor.
 //! - [`embedded`]: nats-server and Postgres as children of this process; whole-system tests use it too.
 //! - [`roles`]: the roles as processes.
-//! - [`bench`]: how fast it is, against what the machine can do.
+//! - [`mod@bench`]: how fast it is, against what the machine can do.
 //! - [`tool`]: the commands of operators and developers.
 //! - [`guard`]: the hidden command that ties a child's life to its parent's.
 #![warn(missing_docs)]
