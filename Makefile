@@ -14,7 +14,8 @@ run: .tools/.stamp ## build, then run everything here until Ctrl-C; addresses ar
 test: .tools/.stamp ## build, then run every test, against a real nats-server and a real Postgres
 	cargo build --workspace --all-targets
 	cargo test --workspace --doc --quiet
-	$(if $(NEXTEST),cargo nextest run --workspace --no-fail-fast,cargo test --workspace --no-fail-fast --lib --bins --tests)
+	@echo 'Not run: measurements (`cargo test -- --ignored`), and the nats CLI commands of docs/operations.md (the tool is not fetched).'
+	$(if $(NEXTEST),cargo nextest run --workspace --no-fail-fast,$(PYTHON) tools/test_each.py)
 
 lint: .tools/.stamp-ci ## formatting, clippy, documentation, licences and bans
 	cargo fmt --all --check

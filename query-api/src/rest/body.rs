@@ -300,7 +300,7 @@ impl MessageDetail {
             provider_code: happened.details.provider_code.clone(),
             waiting_until: happened.details.until,
             generation: happened.details.generation,
-            by: happened.details.by,
+            by_user_id: happened.details.by,
         };
         Self {
             message,
@@ -414,5 +414,5 @@ pub struct DeliveryEvent {
     /// Of a redrive: the user who asked for it.
     #[schema(value_type = Option<uuid::Uuid>)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<UserId>,
+    by_user_id: Option<UserId>,
 }

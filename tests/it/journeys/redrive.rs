@@ -89,7 +89,7 @@ async fn what_the_provider_refused_is_found_redriven_and_read_once() {
         .map(|event| {
             (
                 event["number"].as_u64().unwrap(),
-                event["by"].as_str().unwrap(),
+                event["by_user_id"].as_str().unwrap(),
             )
         })
         .collect();
