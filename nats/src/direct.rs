@@ -266,6 +266,20 @@ impl Log {
         batch(self, &streams::name(partition), ">", sequence, deadline).await
     }
 
+    /// The message at `sequence` of `partition`, as its leader knows it; `None` when the log does not go so far.
+    ///
+    /// # Errors
+    /// [`ReadError`](crate::ReadError) when the broker does not answer by `deadline`.
+    pub async fn event_at(
+        &self,
+        partition: Partition,
+        sequence: u64,
+        deadline: Instant,
+    ) -> Result<Option<Stored>, Error> {
+        let found = next_from_leader(self, partition, ">", sequence, deadline).await?;
+        Ok(found.filter(|stored| stored.sequence == sequence))
+    }
+
     /// The sequence of the last message of `partition`, as its leader knows it; 0 when it is empty.
     ///
     /// # Errors

@@ -46,6 +46,10 @@ pub enum Error {
     /// missing what the log says next, so nothing is folded. Rebuild the read models, or bring the right log back.
     #[error("the read models are ahead of the log")]
     Ahead(#[source] reader::Error),
+    /// The event that a checkpoint names is not the one that was folded: the log was restored from an older copy and has
+    /// gone on, or is another one. Rebuild the read models, or bring the right log back.
+    #[error("the read models are of another log: {0}")]
+    AnotherLog(String),
 }
 
 /// Events in, rows out.
@@ -88,6 +92,10 @@ impl Projector {
                 Err(session::Error::Follow(source @ reader::Error::Ahead { .. })) => {
                     error!(error = %Chain(&source), "a checkpoint is ahead of the log; nothing is folded");
                     return Err(Error::Ahead(source));
+                }
+                Err(source @ session::Error::AnotherLog(_)) => {
+                    error!(error = %Chain(&source), "nothing is folded");
+                    return Err(Error::AnotherLog(source.to_string()));
                 }
                 Err(error @ session::Error::Superseded) => {
                     info!(error = %Chain(&error), "beginning again at the checkpoints");

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chat4all_domain::Partition;
-use chat4all_nats::reader;
-use chat4all_postgres::{checkpoint, migrate};
+use chat4all_domain::{Partition, Position};
+use chat4all_nats::{ReadError, reader};
+use chat4all_postgres::checkpoint::{self, Checkpoint};
+use chat4all_postgres::migrate;
 use chat4all_service::config::Poison;
+use futures::future::try_join_all;
 use sqlx::PgConnection;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,13 @@ pub(crate) enum Error {
     Migrate(#[source] migrate::Error),
     #[error("failed to read the checkpoints")]
     Checkpoints(#[source] sqlx::Error),
+    #[error("failed to look at the event of a checkpoint")]
+    Look(#[source] ReadError),
+    #[error(
+        "the event at {0} is not the one that was folded there: this is another log than the read models are of, or it was \
+         restored from an older copy and has gone on"
+    )]
+    AnotherLog(Position),
     #[error("failed to follow the log")]
     Follow(#[source] reader::Error),
     #[error("a checkpoint was moved by another projector")]
@@ -115,6 +124,7 @@ impl Projector {
             .await
             .map_err(Error::Checkpoints)?;
         checkpoints.retain(|partition, _| owned.contains(partition));
+        self.same_log(&checkpoints).await?;
         self.progress.begin(&checkpoints);
         let from: BTreeMap<_, _> = checkpoints
             .iter()
@@ -125,6 +135,26 @@ impl Projector {
             .map_err(Error::Follow)?;
         info!(partitions = from.len(), "folding {} partitions", from.len());
         Ok((connection, intake))
+    }
+
+    /// Positions are numbers, and another log has the same ones: a log that was restored from an older copy and has gone on
+    /// past our checkpoints looks like the one we know. So the event that was folded last is looked at again.
+    async fn same_log(&self, checkpoints: &BTreeMap<Partition, Checkpoint>) -> Result<(), Error> {
+        let looks = checkpoints.iter().map(async |(partition, at)| {
+            let Some(folded) = at.recorded_at.filter(|_| at.sequence > 0) else {
+                return Ok(());
+            };
+            let deadline = Instant::now() + PATIENCE;
+            let stored = self.config.log.event_at(*partition, at.sequence, deadline);
+            match stored.await.map_err(Error::Look)? {
+                Some(stored) if Event::read(*partition, stored.clone()).recorded_at() != folded => {
+                    Err(Error::AnotherLog(Position::new(*partition, at.sequence)))
+                }
+                // One that is not there is ahead of the log, which opening its feed finds.
+                Some(_) | None => Ok(()),
+            }
+        });
+        try_join_all(looks).await.map(drop)
     }
 
     /// Folds one batch, in one transaction unless the database refuses something in it: then in halves, until the event

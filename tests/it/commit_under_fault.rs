@@ -294,6 +294,7 @@ fn id(aggregate: u128) -> delivery::Id {
 /// Reads every stream message by message, with nothing of our own but the decoder.
 async fn everything(log: &Log) -> Vec<OnLog> {
     let mut all = Vec::new();
+    let mut attempts = BTreeMap::new();
     for partition in log.partitions().all() {
         let stream = log.stream(partition);
         let state = stream.get_info().await.unwrap().state;
@@ -301,13 +302,17 @@ async fn everything(log: &Log) -> Vec<OnLog> {
         for sequence in 1..=state.last_sequence {
             let message = stream.get_raw_message(sequence).await.unwrap();
             let change = Change::read(&message.subject, sequence, &message.payload).unwrap();
-            let Change::Delivery(_, events) = change else {
+            let Change::Delivery(id, events) = change else {
                 panic!("only deliveries were written")
             };
             all.extend(events.into_iter().map(|recorded| {
                 let delivery::Event::Attempted { facts } = recorded.event else {
                     panic!("only attempts were written")
                 };
+                // Whoever ignored the expected revision would write a number twice, or leave one out.
+                let last: &mut u32 = attempts.entry((id.conversation, facts.n)).or_default();
+                assert_eq!(facts.attempt, *last + 1, "{id:?} at {sequence}");
+                *last = facts.attempt;
                 OnLog {
                     command: facts.owner,
                     stream: streams::name(partition),

@@ -40,6 +40,12 @@ fn the_readmes_tour_works_as_pasted() {
         "MessageAccepted",
         "read models",
         "/conversation_id",
+        "On my way",
+        "\"kind\":\"FAILED_DELIVERY\"",
+        "RECIPIENT_NOT_REACHABLE",
+        "\"deliveries\":[0]",
+        "copied",
+        "swapped",
     ] {
         assert!(
             said.to_lowercase().contains(&expected.to_lowercase()),

@@ -199,3 +199,28 @@ async fn wrong_credentials_end_the_role_when_the_broker_comes() {
     assert!(error.contains("authorization violation"), "{error}");
     assert!(!error.contains("wrong"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_does_not_sync_as_configured_is_not_ready_and_the_switch_says_so() {
+    let dir = temp_dir().unwrap();
+    let mut options = NatsOptions::in_dir(dir.path().join("nats"));
+    options.sync_interval = "2m".into();
+    let nats = Nats::start(options).await.unwrap();
+    Log::provision(client(&nats.url(), "provision").await, &layout(1))
+        .await
+        .unwrap();
+    let (url, monitor) = (nats.url(), nats.monitor_url());
+    let strict = [
+        ("CHAT4ALL_NATS__MONITOR_URL", monitor.as_str()),
+        ("CHAT4ALL_NATS__SYNC", "always"),
+    ];
+    let postgres = "postgres://127.0.0.1:1/x";
+    let mut started = Started::role(Role::CommandApi, &url, postgres, &strict);
+    let says = "does not run with `sync_interval: always`";
+    started.waits_for("nats_sync", says).await;
+    started.stop().await;
+    let relaxed = [strict[0], ("CHAT4ALL_NATS__SYNC", "relaxed")];
+    let mut started = Started::role(Role::CommandApi, &url, postgres, &relaxed);
+    started.is_ready().await;
+    started.stop().await;
+}

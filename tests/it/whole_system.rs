@@ -81,16 +81,19 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
         assert_eq!(said, Some(&call.text), "{} got another text", call.to);
     }
 
+    // Only a bridge that dies, or a broker that does not take its outcome, can make it call again.
+    let explains = |victim| matches!(victim, "bridges" | "nats-server");
     let in_flight: Vec<_> = kills
         .iter()
+        .filter(|kill| explains(kill.victim))
         .map(|kill| InFlight::at(&log, kill.dead_at))
         .collect();
     let bound: BTreeSet<_> = in_flight.iter().flat_map(InFlight::attempts).collect();
     println!(
-        "{} repeated calls; {} attempts were in flight at {} kills",
+        "{} repeated calls; {} attempts were in flight at {} kills of bridges and broker",
         repeats.len(),
         bound.len(),
-        kills.len()
+        in_flight.len()
     );
     let unexplained: Vec<_> = repeats
         .iter()

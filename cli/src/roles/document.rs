@@ -2,14 +2,20 @@
 
 use axum::routing::get;
 use axum::{Json, Router};
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{Info, OpenApi};
 
 /// The parts' documents as one; `None` without parts.
 pub fn joined(documents: Vec<OpenApi>) -> Option<OpenApi> {
-    documents.into_iter().reduce(|mut one, other| {
+    let mut joined = documents.into_iter().reduce(|mut one, other| {
         one.merge(other);
         one
-    })
+    })?;
+    joined.info = Info::new("Chat4All", env!("CARGO_PKG_VERSION"));
+    joined.info.description = Some(
+        "Commands: 2xx means that it is on the log, on disk. Reads: `at_least` waits for a position."
+            .to_owned(),
+    );
+    Some(joined)
 }
 
 /// `GET /v1/openapi.json`.
@@ -22,4 +28,20 @@ pub fn serve(document: &OpenApi) -> serde_json::Result<Router> {
         "/v1/openapi.json",
         get(move || std::future::ready(Json(json.clone()))),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_about_this_system_whatever_the_parts_say_of_themselves() {
+        let part = |title| OpenApi::new(Info::new(title, "0"), utoipa::openapi::Paths::new());
+        let document = joined(vec![part("a library"), part("another")]).unwrap();
+        let json = serde_json::to_value(document).unwrap();
+        assert_eq!(json["info"]["title"], "Chat4All");
+        assert_eq!(json["info"]["version"], env!("CARGO_PKG_VERSION"));
+        assert!(json["info"]["contact"].is_null());
+        assert!(joined(vec![]).is_none());
+    }
 }

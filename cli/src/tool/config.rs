@@ -9,7 +9,7 @@ use super::{Common, line};
 #[command(after_help = "\
 Examples:
   chat4all config                       every setting that holds and where it comes from, secrets hidden
-  chat4all config --json | jq .log
+  chat4all config --json | jq '.[\"log.partitions\"]'
   chat4all config --config prod.toml    checks a file before anything is started with it")]
 pub struct ConfigCommand {
     #[command(flatten)]

@@ -73,6 +73,28 @@ pub fn main<F: Future<Output = anyhow::Result<()>>>(name: &str, command: F) -> E
     }
 }
 
+/// As [`main`], for commands of which somebody must know that they came to their end: Ctrl-C is exit code 130, and a closed
+/// pipe a failure like any other.
+pub fn to_the_end<F: Future<Output = anyhow::Result<()>>>(name: &str, command: F) -> ExitCode {
+    let ended = tokio::runtime::Runtime::new()
+        .context("cannot start the runtime")
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                tokio::select! {
+                    done = command => done.map(|()| ExitCode::SUCCESS),
+                    _ = tokio::signal::ctrl_c() => {
+                        eprintln!("chat4all {name}: interrupted; it did not come to its end");
+                        Ok(ExitCode::from(130))
+                    }
+                }
+            })
+        });
+    ended.unwrap_or_else(|error| {
+        eprintln!("chat4all {name}: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
 /// Writes one line. A closed pipe is an error that [`main`] understands.
 pub fn line(text: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{text}")

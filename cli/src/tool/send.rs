@@ -23,7 +23,7 @@ Examples:
   chat4all send --conversation 0193… hello --watch
   chat4all send --to whatsapp:+4915112345678 --key order-4711 hello    may be repeated: sent once
 
-The address of the API and the token come from CHAT4ALL_URL and CHAT4ALL_TOKEN (`. .chat4all/env` sets the first).")]
+The address of the API and the token come from CHAT4ALL_URL and CHAT4ALL_TOKEN (`. .chat4all/env` sets both).")]
 pub struct SendCommand {
     /// Where the command API is.
     #[arg(long, env = "CHAT4ALL_URL", default_value = "http://127.0.0.1:8080")]

@@ -131,7 +131,8 @@ struct System {
 async fn start(up: &Up, directory: &Directory) -> anyhow::Result<(System, Servers)> {
     let secrets = secrets::Secrets::of(directory)?;
     let mut servers = Servers::start(up, directory).await?;
-    phone::without_account(directory)?;
+    let likely = format!("http://127.0.0.1:{}", up.http_port);
+    phone::before_the_bridges(directory, &secrets, &likely)?;
     let port = up.http_port.saturating_add(SIMULATOR_PORT_OFFSET);
     let simulator = PartProcess::start(Part::Simulator, port, directory, &[]).await?;
     let simulator_url = simulator.url();

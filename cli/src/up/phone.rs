@@ -13,12 +13,19 @@ use super::settings::{PHONE_NUMBER_ID, simulated_account};
 /// How long the simulator may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Writes a file without accounts, for a simulator that starts before anybody could be called back.
+/// Writes the account for a simulator that starts before the bridges: from their first moment on they may hand over what
+/// waited since the last time, and a provider that does not know them would have the account held for a minute. What it has to
+/// tell waits until the bridges answer, at `bridges` or wherever [`with_account`] says they are.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn without_account(directory: &Directory) -> anyhow::Result<()> {
-    write(directory, &json!({ "accounts": [] }))
+pub fn before_the_bridges(
+    directory: &Directory,
+    secrets: &Secrets,
+    bridges: &str,
+) -> anyhow::Result<()> {
+    let account = simulated_account(secrets, bridges);
+    write(directory, &json!({ "accounts": [account] }))
 }
 
 /// Tells the running simulator of the account, and the file for when it starts again.

@@ -48,10 +48,11 @@ pub enum Lock {
 /// Postgres is away, or refuses.
 pub async fn lock(mut connection: PgConnection, schemas: &Schemas) -> Result<Lock, sqlx::Error> {
     let (lock_ms, statement_ms) = (LOCK_PATIENCE.as_millis(), STATEMENT_PATIENCE.as_millis());
-    let begin = format!(
-        "begin; set local lock_timeout = {lock_ms}; set local statement_timeout = {statement_ms}"
-    );
-    tell(&mut connection, begin).await?;
+    tell(
+        &mut connection,
+        format!("begin; set local lock_timeout = {lock_ms}"),
+    )
+    .await?;
     let live = &schemas.live;
     let lock = format!("lock table {live}.projector_checkpoint in exclusive mode");
     match tell(&mut connection, lock).await {
@@ -62,6 +63,9 @@ pub async fn lock(mut connection: PgConnection, schemas: &Schemas) -> Result<Loc
         }
         Err(error) => return Err(error),
     }
+    // From here on; before, it would end the wait for the lock.
+    let limit = format!("set local statement_timeout = {statement_ms}");
+    tell(&mut connection, limit).await?;
     let at = checkpoint::read(&mut connection).await?;
     Ok(Lock::Held(Locked { connection, at }))
 }

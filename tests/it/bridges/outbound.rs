@@ -158,19 +158,20 @@ async fn the_account_sends_no_faster_than_its_rate() {
     let stage = Stage::with(|_, config| {
         let chat4all_channel_bridges::config::Account::WhatsApp(account) =
             config.accounts.values_mut().next().unwrap();
-        account.rate_per_s = 20;
+        account.rate_per_s = 10;
     })
     .await;
-    let numbers: Vec<_> = (0..60).map(number).collect();
+    let numbers: Vec<_> = (0..40).map(number).collect();
     let posted = stage.post(conversation(), &numbers, "hello").await;
-    // A provider that refuses what is over the limit: nothing may be refused.
+    // A provider that refuses what is over its limit, which is higher: calls that a busy machine holds up arrive closer
+    // together than they were begun.
     stage
         .fault(json!({"fault": {"kind": "throughput", "per_second": 25}}))
         .await;
     let bridges = stage.bridges().await;
-    for n in 0..60 {
+    for n in 0..40 {
         stage.reaches(&posted, n, Status::Sent).await;
     }
-    assert_eq!(stage.calls().await.len(), 60, "none was refused");
+    assert_eq!(stage.calls().await.len(), 40, "none was refused");
     bridges.stop().await;
 }

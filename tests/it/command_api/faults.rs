@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::stack::{Api, Broker};
@@ -42,6 +43,13 @@ async fn a_full_log_takes_nothing_new_but_still_what_became_of_the_old() {
             api.post("ana", "/v1/conversations", &start)
                 .expect(507)
                 .await;
+            let readiness = api.call(Method::GET, "/readyz").expect(503).await;
+            let reason = readiness.body["checks"]["log"]["reason"].as_str();
+            assert!(
+                reason.is_some_and(|reason| reason.contains("nothing new is taken in")),
+                "{}",
+                readiness.body
+            );
             return;
         }
         assert_eq!(answer.status, 202, "{}", answer.body);

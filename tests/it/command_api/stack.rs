@@ -10,6 +10,7 @@ use chat4all_nats::streams::Layout;
 use chat4all_nats::{Client, Log, connect};
 use chat4all_service::auth::{Grant, Scope, Verifier, mint};
 use chat4all_service::config::{Config, Sources};
+use chat4all_service::health::Checks;
 use chat4all_service::http::{Shell, serve};
 use chat4all_service::metrics::Metrics;
 use chat4all_service::{Shutdown, clock};
@@ -153,7 +154,10 @@ impl Api {
             metrics: CommandMetrics::register(&metrics),
         });
         let http = config().http;
-        let routes = Shell::new(&http, &metrics).wrap(api.router().merge(metrics.routes()));
+        let checks = Checks::new("command-api");
+        api.register_checks(&checks);
+        let routes = api.router().merge(metrics.routes()).merge(checks.routes());
+        let routes = Shell::new(&http, &metrics).wrap(routes);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = shutdown.clone();

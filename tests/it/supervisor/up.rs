@@ -28,6 +28,8 @@ fn up_that_is_told_to_exit_exits_cleanly_and_leaves_nothing() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    in_order(&said, &STEPS);
     let mode = std::fs::metadata(dir.path().join("env"))
         .unwrap()
         .permissions()
@@ -42,6 +44,47 @@ fn up_that_is_told_to_exit_exits_cleanly_and_leaves_nothing() {
             "{name} still answers at {address}"
         );
     }
+}
+
+/// What became of the first message, each step with its time.
+const STEPS: [&str; 8] = [
+    "accepted",
+    " ms ",
+    "sent",
+    " ms ",
+    "delivered",
+    " ms ",
+    "read",
+    " ms ",
+];
+
+fn in_order<'a>(said: &'a str, expected: &[&str]) -> &'a str {
+    expected.iter().fold(said, |rest, words| {
+        let found = rest.find(words);
+        let found = found.unwrap_or_else(|| panic!("{words:?} is not there, or too early: {said}"));
+        &rest[found + words.len()..]
+    })
+}
+
+#[test]
+fn up_says_what_became_of_the_first_message_where_everything_is_and_what_to_try() {
+    let dir = temp_dir().unwrap();
+    let up = Up::start(dir.path(), Up::command(dir.path()));
+    let rest = in_order(&up.said, &STEPS);
+    let addresses = [
+        "commands   http://127.0.0.1:",
+        "queries    http://127.0.0.1:",
+        "phone      http://127.0.0.1:",
+        "NATS       nats://127.0.0.1:",
+        "Postgres   postgres://",
+        "token      in ",
+        "CHAT4ALL_TOKEN",
+        "Try, in another shell",
+        "/env\n",
+    ];
+    let commands = in_order(rest, &addresses);
+    let commands = commands.lines().filter(|line| line.contains("chat4all "));
+    assert!(commands.count() >= 3, "{}", up.said);
 }
 
 #[test]

@@ -17,6 +17,8 @@ const NATS_ABOVE: u16 = 60;
 pub struct Up {
     pub child: Child,
     pub output: BufReader<ChildStdout>,
+    /// What it said until it ran.
+    pub said: String,
     dir: PathBuf,
 }
 
@@ -51,6 +53,7 @@ impl Up {
         let mut up = Self {
             child,
             output,
+            said: String::new(),
             dir: dir.to_owned(),
         };
         let mut seen = String::new();
@@ -58,6 +61,7 @@ impl Up {
             let read = up.output.read_line(&mut seen).unwrap();
             assert!(read > 0, "up ended: {seen}");
         }
+        up.said = seen;
         up
     }
 
