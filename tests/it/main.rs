@@ -6,6 +6,7 @@
 
 mod architecture;
 mod backup;
+mod bench;
 mod bridges;
 mod command_api;
 mod commit_under_fault;

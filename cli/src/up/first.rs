@@ -13,6 +13,8 @@ use super::{Addresses, say};
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The simulated customer.
 const PHONE: &str = "+4915112345678";
+/// From which account: the one of [`super::settings`], by its id, since there may be others of its kind.
+const ACCOUNT: &str = "whatsapp-main";
 /// What happens to a message, and where its time stands.
 const STEPS: [(&str, &str); 3] = [
     ("sent", "sent_at"),
@@ -35,7 +37,7 @@ pub async fn message(addresses: &Addresses, token: &str) -> anyhow::Result<Strin
         .build()?;
     let begun = Instant::now();
     let body = json!({
-        "to": { "channel": "whatsapp", "address": PHONE },
+        "to": { "channel": ACCOUNT, "address": PHONE },
         "content": { "type": "text", "text": "Hello from Chat4All" },
     });
     let request = client
@@ -120,7 +122,7 @@ pub fn what_to_try(addresses: &Addresses, env: &Path, conversation: &str) {
         env.display()
     ));
     say(format_args!(
-        "  {program} send --to whatsapp:{PHONE} 'hello again' --watch"
+        "  {program} send --to {ACCOUNT}:{PHONE} 'hello again' --watch"
     ));
     say(format_args!(
         "  {program} log --conversation {conversation}"
