@@ -7,6 +7,7 @@
 mod architecture;
 mod backup;
 mod bridges;
+mod cli;
 mod command_api;
 mod commit_under_fault;
 mod guarantees;
