@@ -13,6 +13,7 @@ use chat4all_domain::{AccountId, ChannelKind, Delivery, Timestamp};
 use chat4all_nats::execute::{Assume, Context, Purpose, Retry};
 use chat4all_nats::{Log, Store, execute, parked, streams};
 use chat4all_service::Chain;
+use moka::sync::Cache;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -25,6 +26,8 @@ use crate::reference::{self, Reference};
 
 /// How long one try to record something may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+/// References that are remembered by a process, at most; about 200 bytes each. Receipts come within seconds of their call.
+const KNOWN: u64 = 50_000;
 /// Header of a stored webhook call, as of a parked item: the account it came through.
 pub const ACCOUNT: &str = parked::ACCOUNT;
 
@@ -34,6 +37,9 @@ pub struct Receipts {
     log: Log,
     deliveries: Store<Delivery>,
     references: Bucket,
+    /// What was stored or found lately, by key. A provider's id leads to one attempt for ever, so what is here is true; what is
+    /// not here is asked of the leader.
+    known: Cache<String, Reference>,
     metrics: Metrics,
 }
 
@@ -65,6 +71,7 @@ impl Receipts {
     pub fn new(log: Log, deliveries: Store<Delivery>, metrics: Metrics) -> Self {
         Self {
             references: Bucket::new(log.clone(), streams::PROVIDER_REFS),
+            known: Cache::new(KNOWN),
             log,
             deliveries,
             metrics,
@@ -83,10 +90,10 @@ impl Receipts {
     ) -> Result<(), Error> {
         let key = reference::key(kind, account, provider_id);
         let value = reference.to_string();
-        self.references
-            .put(&key, value.into())
-            .await
-            .map_err(Error::References)
+        let stored = self.references.put(&key, value.into()).await;
+        stored.map_err(Error::References)?;
+        self.known.insert(key, reference);
+        Ok(())
     }
 
     /// Where a provider's id leads, if anybody knows.
@@ -99,12 +106,17 @@ impl Receipts {
         provider_id: &str,
     ) -> Result<Option<Reference>, Error> {
         let key = reference::key(kind, account, provider_id);
-        let value = self
-            .references
-            .last(&key)
-            .await
-            .map_err(Error::References)?;
-        Ok(value.and_then(|value| std::str::from_utf8(&value.bytes).ok()?.parse().ok()))
+        if let Some(reference) = self.known.get(&key) {
+            return Ok(Some(reference));
+        }
+        let value = self.references.last(&key).await;
+        let value = value.map_err(Error::References)?;
+        let found: Option<Reference> =
+            value.and_then(|value| std::str::from_utf8(&value.bytes).ok()?.parse().ok());
+        if let Some(reference) = found {
+            self.known.insert(key, reference);
+        }
+        Ok(found)
     }
 
     /// Records what `report` says about the message it is for, or puts it aside.

@@ -114,7 +114,8 @@ pub async fn work(desk: Arc<Desk>, head: Head, account: AccountId) -> Ended {
     if head.unsure && line.settings.unsure() == Unsure::Fail {
         return give_up(&desk, &head, FailureClass::Unsure, Reason::Unknown).await;
     }
-    let message = match text::at(&desk.worker.log, desk.lease.partition(), head.accepted_at).await {
+    let (texts, log) = (&desk.worker.texts, &desk.worker.log);
+    let message = match texts.at(log, desk.lease.partition(), head.accepted_at).await {
         Ok(message) => message,
         Err(error) => {
             warn!(message.id = %head.id.message, error = %Chain(&error), "message `{}` cannot be read now", head.id.message);

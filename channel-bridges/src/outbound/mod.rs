@@ -47,6 +47,7 @@ pub(crate) struct Worker {
     pub(crate) log: Log,
     pub(crate) deliveries: Store<Delivery>,
     pub(crate) receipts: Receipts,
+    pub(crate) texts: text::Recent,
     pub(crate) lines: BTreeMap<AccountId, Line>,
     pub(crate) pace: Pace,
     pub(crate) marks: Bucket,
@@ -104,6 +105,7 @@ impl Worker {
             log,
             deliveries,
             receipts,
+            texts: text::Recent::new(),
         })
     }
 

@@ -133,7 +133,7 @@ impl Owner {
             return;
         }
         match Change::read(&stored.subject, stored.sequence, &stored.payload) {
-            Ok(Change::Message(id, events)) => self.message(id, stored.sequence, &events),
+            Ok(Change::Message(id, events)) => self.message(id, stored, &events),
             Ok(Change::Delivery(id, events)) => self.delivery(id, stored.sequence, &events).await,
             Ok(Change::Conversation(..) | Change::Reader(..) | Change::Identity(..)) => {}
             Err(error) => {
@@ -145,10 +145,17 @@ impl Owner {
         }
     }
 
-    fn message(&mut self, id: message::Id, sequence: u64, events: &[Recorded<message::Event>]) {
+    fn message(&mut self, id: message::Id, stored: &Stored, events: &[Recorded<message::Event>]) {
         for recorded in events {
             let message::Event::Accepted { facts, .. } = &recorded.event;
-            let touched = self.lanes.accepted(id, sequence, facts);
+            let touched = self.lanes.accepted(id, stored.sequence, facts);
+            if self.level && !touched.is_empty() {
+                let partition = self.desk.lease.partition();
+                self.desk
+                    .worker
+                    .texts
+                    .folded(partition, stored, &recorded.event);
+            }
             touched.into_iter().for_each(|key| self.advance(key));
         }
     }
