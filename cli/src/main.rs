@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use chat4all_cli::args::{Cli, Command};
 use chat4all_cli::roles::{self, Role};
 use chat4all_cli::tool::{
-    self, backup, config, lag, log, provision, rebuild, restore, send, token,
+    self, backup, channels, config, lag, log, provision, rebuild, restore, send, token,
 };
 use chat4all_cli::{bench, guard, up};
 use clap::Parser as _;
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Send(command) => tool::main("send", send::run(&command)),
         Command::Log(command) => tool::main("log", log::run(&command)),
         Command::Lag(command) => tool::main("lag", lag::run(&command)),
+        Command::Channels(command) => tool::main("channels", channels::run(&command)),
         Command::Rebuild(command) => rebuild::main(&command),
         Command::Backup(command) => tool::to_the_end("backup", backup::run(&command)),
         Command::Restore(command) => tool::to_the_end("restore", restore::run(&command)),
