@@ -22,4 +22,5 @@ mod supervisor;
 mod support;
 mod tour;
 mod waiting;
+mod waiting_sharing;
 mod whole_system;
