@@ -1,6 +1,8 @@
 //! Keys and values on the broker, read from the leader: two sides that look for each other must not look at a copy that is
 //! behind.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::message::PublishMessage;
@@ -66,6 +68,15 @@ impl Bucket {
     /// [`Error::Away`]; it may have been written all the same.
     pub async fn put_with(&self, key: &str, value: Bytes, headers: HeaderMap) -> Result<(), Error> {
         let message = PublishMessage::build().payload(value).headers(headers);
+        self.publish(key, message).await.map(drop)
+    }
+
+    /// Writes a value that goes away after whole seconds, at least one.
+    ///
+    /// # Errors
+    /// [`Error::Away`]; it may have been written all the same.
+    pub async fn put_for(&self, key: &str, value: Bytes, kept: Duration) -> Result<(), Error> {
+        let message = PublishMessage::build().payload(value).ttl(kept);
         self.publish(key, message).await.map(drop)
     }
 

@@ -6,12 +6,13 @@
 //! broken accounts are tried with one message at a time, all workers together; the first that passes opens the gate for all.
 
 pub mod breaker;
+pub mod pairs;
 mod share;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chat4all_domain::Timestamp;
+use chat4all_domain::{IdentityId, Timestamp};
 use chat4all_service::Chain;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
@@ -24,6 +25,7 @@ use crate::metrics::AccountMetrics;
 use crate::state::{Meaning, State, Timing, Went};
 
 use breaker::{Breaker, Window};
+use pairs::Pairs;
 use share::Share;
 
 /// The longest wait when the provider wants fewer calls and does not say for how long.
@@ -46,6 +48,7 @@ pub struct Gate {
     breaker: Breaker,
     known: watch::Sender<Known>,
     share: Share,
+    pairs: Pairs,
     lately: Mutex<Lately>,
     metrics: AccountMetrics,
 }
@@ -135,6 +138,7 @@ impl Gate {
             breaker,
             known: watch::Sender::default(),
             share: Share::new(concurrency, rate_per_s),
+            pairs: Pairs::default(),
             lately: Mutex::default(),
             metrics,
         })
@@ -324,6 +328,36 @@ impl Gate {
         Went::Throttled {
             wait: asked.unwrap_or(unasked.min(LONGEST_THROTTLE)),
             asked: asked.is_some(),
+        }
+    }
+
+    /// Before when nothing may go to a customer, if so.
+    pub fn pair_waits(&self, who: impl FnOnce() -> IdentityId) -> Option<Timestamp> {
+        self.pairs.until(who, clock::now())
+    }
+
+    /// The account may not write to that customer before `until`: also in other conversations, whoever owns them.
+    pub async fn pair_refused(&self, who: IdentityId, until: Timestamp) {
+        let now = clock::now();
+        if !self.pairs.wait(who, until, now) {
+            return;
+        }
+        let (key, text) = (pairs::key(&self.key, &who), until.unix_ms().to_string());
+        let kept = pairs::time_to_live(until, now);
+        if let Err(error) = self.bucket.put_for(&key, text.into(), kept).await {
+            // Each lane learns it from the provider, too.
+            warn!(account = %self.key, error = %Chain(&error), "could not tell the other workers that a customer of `{}` waits", self.key);
+        }
+    }
+
+    /// What another worker wrote about a customer: the moment, in milliseconds; nothing when that is over.
+    pub fn learn_pair(&self, who: IdentityId, bytes: &[u8]) {
+        let ms = std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        if let Some(ms) = ms {
+            self.pairs
+                .wait(who, Timestamp::from_unix_ms(ms), clock::now());
         }
     }
 

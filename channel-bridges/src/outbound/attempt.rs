@@ -156,6 +156,11 @@ async fn attempt(
     if !desk.lease.may_start() {
         return Ended::NotStarted(AGAIN);
     }
+    let customer = || desk.worker.ids.identity(head.id.kind, to);
+    if let Some(until) = line.gate.pair_waits(customer) {
+        // Another conversation with this customer was refused.
+        return Ended::NotStarted(clock::until(until.min(head.expires)));
+    }
     match fence(desk, head, traceparent).await {
         Ok(Answer::Done(_)) => {}
         Ok(Answer::Refused(state)) => return Ended::Known(state),
@@ -183,7 +188,14 @@ async fn attempt(
         }
         Err(SendError::Refused(refusal)) => {
             line.metrics.outcome(refusal.class_name(), took);
-            refused(desk, head, account, (refusal, not_before), traceparent).await
+            let ended = refused(desk, head, account, (&refusal, not_before), traceparent).await;
+            if refusal.class == FailureClass::Pair
+                && let Ended::Known(state) = &ended
+                && let Some(until) = state.delivery.entry(head.n, SEND).deferred_until
+            {
+                line.gate.pair_refused(customer(), until).await;
+            }
+            ended
         }
         Err(SendError::Unsure(why)) => {
             line.metrics.outcome("UNSURE", took);
@@ -305,13 +317,13 @@ async fn refused(
     desk: &Desk,
     head: &Head,
     account: &AccountId,
-    (refusal, not_before): (Refusal, Timestamp),
+    (refusal, not_before): (&Refusal, Timestamp),
     traceparent: Option<&str>,
 ) -> Ended {
     let now = clock::now();
     let transient = &desk.worker.pace.transient;
     let verdict = judge(
-        &refusal,
+        refusal,
         head.streak,
         (now, head.expires),
         transient,
@@ -328,7 +340,7 @@ async fn refused(
         Verdict::PauseAccount => not_before,
         Verdict::HoldAccount => now,
         Verdict::Fail => {
-            let command = fail(head, &refusal, now);
+            let command = fail(head, refusal, now);
             return Ended::Known(record(desk, head, command, traceparent).await);
         }
     };

@@ -12,7 +12,7 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chat4all_domain::{AccountId, ChannelKind, Delivery};
+use chat4all_domain::{AccountId, ChannelKind, Delivery, IdSecret};
 use chat4all_nats::{Log, Store, lease, streams};
 use chat4all_service::Chain;
 use futures::StreamExt;
@@ -25,7 +25,7 @@ use crate::accounts;
 use crate::bucket::Bucket;
 use crate::channel::Channel;
 use crate::config::{Account, Config, Pace};
-use crate::gate::Gate;
+use crate::gate::{Gate, pairs};
 use crate::metrics::{AccountMetrics, Metrics};
 use crate::receipts::Receipts;
 
@@ -50,6 +50,7 @@ pub(crate) struct Worker {
     pub(crate) receipts: Receipts,
     pub(crate) lines: BTreeMap<AccountId, Line>,
     pub(crate) pace: Pace,
+    pub(crate) ids: IdSecret,
     pub(crate) marks: Bucket,
     pub(crate) metrics: Metrics,
 }
@@ -100,6 +101,7 @@ impl Worker {
             name: config.worker.clone(),
             lines: lines.collect::<Result<_, reqwest::Error>>()?,
             pace: config.pace.clone(),
+            ids: config.ids.clone(),
             marks: Bucket::new(log.clone(), streams::LANES),
             metrics: metrics.clone(),
             log,
@@ -159,6 +161,11 @@ impl Worker {
         }
     }
 
+    fn line_of(&self, key: &str) -> Option<(&AccountId, &Line)> {
+        let mut lines = self.lines.iter();
+        lines.find(|(id, _)| accounts::key(self.kind, id) == key)
+    }
+
     async fn watch_once(&self) -> Result<(), async_nats::Error> {
         let js = self.log.jetstream();
         let bucket = js.get_key_value(streams::CHANNEL_STATE).await?;
@@ -177,12 +184,13 @@ impl Worker {
             .await?;
         while let Some(entry) = entries.next().await {
             let entry = entry?;
-            let line = self
-                .lines
-                .iter()
-                .find(|(id, _)| accounts::key(self.kind, id) == entry.key);
+            let line = self.line_of(&entry.key);
             if let Some((_, line)) = line {
                 line.gate.learn(Some((&entry.value[..], entry.revision)));
+            } else if let Some((account, who)) = pairs::parse(&entry.key)
+                && let Some((_, line)) = self.line_of(account)
+            {
+                line.gate.learn_pair(who, &entry.value);
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chat4all_channel_bridges::accounts::Accounts;
 use chat4all_channel_bridges::config::Account;
 use chat4all_channel_bridges::state::{Decision, State};
-use chat4all_domain::delivery::{FailureClass, Reason, Status};
+use chat4all_domain::delivery::{Entry, FailureClass, Reason, Status};
 use chat4all_service::metrics::Metrics;
 use serde_json::{Value, json};
 
@@ -258,6 +258,59 @@ async fn a_held_account_that_an_operator_resumes_is_tried_now_and_what_expired_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_customer_may_not_get_now_waits_in_every_conversation_and_at_every_worker() {
+    let stage = Stage::start().await;
+    let one = stage.bridges().await;
+    let other_metrics = Metrics::new();
+    let other = stage.worker("bridges-2", &other_metrics, false).await;
+    let pair = json!({"to": number(1), "fault": {"kind": "error", "code": 131_056}});
+    stage.fault(pair).await;
+    let first = stage.post(conversation(), &[number(1)], "first").await;
+    // Its third wait is 16 s: long enough to look around.
+    until(|| stage.entry(&first, 0), |entry| entry.attempts >= 3).await;
+    until(
+        || stage.entry(&first, 0),
+        |entry| entry.deferred_until.is_some(),
+    )
+    .await;
+    let told = || async {
+        let bucket = stage
+            .node
+            .log
+            .jetstream()
+            .get_stream("KV_CHANNEL_STATE")
+            .await;
+        bucket.unwrap().cached_info().state.messages
+    };
+    until(told, |entries| *entries == 1).await;
+    // One for each partition: both workers have some of these, and hear of it in a moment.
+    let mut elsewhere = Vec::new();
+    let mut partitions = BTreeSet::new();
+    while partitions.len() < 8 {
+        let posted = stage.post(conversation(), &[number(1)], "elsewhere").await;
+        partitions.insert(stage.node.log.partition_of(&posted.id));
+        elsewhere.push(posted);
+    }
+    let somebody = stage.post(conversation(), &[number(2)], "hello").await;
+    stage.reaches(&somebody, 0, Status::Sent).await;
+    for posted in &elsewhere {
+        let entry = stage.entry(posted, 0).await;
+        assert_eq!((entry.status(), entry.attempts), (Status::Pending, 0));
+    }
+    let calls = stage.calls().await;
+    let calls = calls.iter().filter(|call| call["to"] == number(1)).count();
+    assert_eq!(calls, 3, "those of the first conversation");
+    stage.no_faults().await;
+    for posted in elsewhere.iter().chain([&first]) {
+        stage.reaches(posted, 0, Status::Sent).await;
+    }
+    // What is over needs no place.
+    until(told, |entries| *entries == 0).await;
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_workers_together_make_no_more_calls_at_a_time_than_the_account_may() {
     const AT_A_TIME: usize = 8;
     let stage = Stage::with(|_, config| {
@@ -320,4 +373,35 @@ async fn two_workers_together_make_no_more_calls_at_a_time_than_the_account_may(
     assert!(most > AT_A_TIME / 2, "only {most} calls at a time");
     one.stop().await;
     other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_that_race_with_the_calls_answer_find_their_message_from_either_side() {
+    let stage = Stage::with(|simulated, config| {
+        simulated.settings.batch_max = 1;
+        let Account::WhatsApp(account) = config.accounts.values_mut().next().unwrap();
+        account.echoes = false;
+    })
+    .await;
+    let bridges = stage.bridges().await;
+    // The webhooks are taken just before the call is answered: who is faster differs from one to the next.
+    let early = json!({"fault": {"kind": "early_receipts", "steps": ["sent", "delivered"]}});
+    stage.fault(early).await;
+    let mut posted = Vec::new();
+    for i in 0..150 {
+        posted.push(stage.post(conversation(), &[number(i)], "hello").await);
+    }
+    for one in &posted {
+        let all = |entry: &Entry| {
+            let times = [entry.sent_at, entry.delivered_at, entry.read_at];
+            times.iter().all(Option::is_some)
+        };
+        let entry = until(|| stage.entry(one, 0), all).await;
+        assert_eq!((entry.status(), entry.attempts), (Status::Read, 1));
+    }
+    // Some were put aside, and none was left there.
+    let aside = |page: &String| page.contains("why=\"unknown_message\"");
+    assert!(aside(&stage.metrics.encode().unwrap()), "none was early");
+    until(|| stage.parked(), Vec::is_empty).await;
+    bridges.stop().await;
 }

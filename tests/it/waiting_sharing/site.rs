@@ -111,18 +111,6 @@ impl Extra {
         }
     }
 
-    /// A metric of it, added up over its labels; 0 where there is none.
-    pub async fn metric(&self, name: &str) -> f64 {
-        let page = http().get(format!("{}/metrics", self.url)).send().await;
-        let page = page.unwrap().text().await.unwrap();
-        let lines = page.lines().filter(|line| {
-            let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
-        });
-        let values = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
-        values.sum()
-    }
-
     pub fn signal(&self, signal: Signal) {
         send(self.child.id(), signal);
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use chat4all_channel_bridges::accounts::Accounts;
-use chat4all_channel_bridges::state::Decision;
+use chat4all_channel_bridges::state::{Decision, State};
 use chat4all_domain::{AccountId, ChannelKind, Timestamp};
 use chat4all_service::{Config, clock, config::Channel};
 use clap::{Args, Subcommand};
@@ -91,20 +91,8 @@ pub async fn run(command: &ChannelsCommand) -> anyhow::Result<()> {
     let accounts = Accounts::new(&open_log(&config, "channels").await?);
     match &command.what {
         What::Ls { json } => list(&accounts, &kinds, *json).await,
-        What::Pause(word) => {
-            let decision = word.decision()?;
-            say(&accounts, &kinds, word, "is paused", |state| {
-                state.pause(decision.clone())
-            })
-            .await
-        }
-        What::Resume(word) => {
-            let decision = word.decision()?;
-            say(&accounts, &kinds, word, "is resumed", |state| {
-                state.resume(decision.clone())
-            })
-            .await
-        }
+        What::Pause(word) => say(&accounts, &kinds, word, ("is paused", State::pause)).await,
+        What::Resume(word) => say(&accounts, &kinds, word, ("is resumed", State::resume)).await,
     }
 }
 
@@ -146,8 +134,7 @@ async fn say(
     accounts: &Accounts,
     kinds: &Kinds,
     word: &Word,
-    done: &str,
-    fold: impl Fn(&mut chat4all_channel_bridges::state::State) -> bool,
+    (done, decide): (&str, fn(&mut State, Decision) -> bool),
 ) -> anyhow::Result<()> {
     let id = &word.account;
     let Some(kind) = kinds.get(id) else {
@@ -160,6 +147,8 @@ async fn say(
             }
         );
     };
+    let decision = word.decision()?;
+    let fold = |state: &mut State| decide(state, decision.clone());
     let (_, changed) = accounts.change((*kind, id), fold).await?;
     let row = row(accounts, *kind, id).await?;
     if word.json {
