@@ -13,6 +13,7 @@ use crate::tool::provision::ProvisionCommand;
 use crate::tool::rebuild::RebuildCommand;
 use crate::tool::restore::RestoreCommand;
 use crate::tool::send::SendCommand;
+use crate::tool::simulator::SimulatorCommand;
 use crate::tool::token::TokenCommand;
 use crate::{guard, up};
 
@@ -41,7 +42,7 @@ pub enum Command {
     /// Deliver to the providers, and take in what they call back with.
     Bridges(RoleCommand),
     /// Play the providers: the WhatsApp Cloud API, with fault knobs and a page that looks like the customer's phone.
-    Simulator(chat4all_simulator::Args),
+    Simulator(SimulatorCommand),
     /// Make on the broker and in the database what is missing.
     Provision(ProvisionCommand),
     /// Send one message and, with --watch, see what becomes of it.
@@ -78,5 +79,29 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_and_json() {
+        let all = Cli::command();
+        for command in all.get_subcommands().filter(|one| !one.is_hide_set()) {
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            let example = format!("chat4all {name}");
+            // One help text for all roles.
+            let example = if help.contains("chat4all all") {
+                "chat4all all"
+            } else {
+                &example
+            };
+            assert!(
+                help.starts_with("Examples:\n") && help.contains(example),
+                "{name}: {help}"
+            );
+            let json = command.get_arguments().any(|arg| arg.get_id() == "json");
+            // It tells people what it starts; programs read its `env` file.
+            assert!(json || name == "up", "{name} has no --json");
+        }
     }
 }

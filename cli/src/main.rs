@@ -1,11 +1,11 @@
 //! The one binary: each command is one arm.
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use chat4all_cli::args::{Cli, Command};
 use chat4all_cli::roles::{self, Role};
 use chat4all_cli::tool::{
-    self, backup, channels, config, lag, log, provision, rebuild, restore, send, token,
+    self, CtrlC, backup, channels, config, lag, log, provision, rebuild, restore, send, token,
 };
 use chat4all_cli::{bench, guard, up};
 use clap::Parser as _;
@@ -22,17 +22,24 @@ fn main() -> ExitCode {
         Command::Projector(command) => roles::main(Role::Projector, &command),
         Command::QueryApi(command) => roles::main(Role::QueryApi, &command),
         Command::Bridges(command) => roles::main(Role::Bridges, &command),
-        Command::Simulator(args) => tool::main("simulator", tool::simulator::run(args)),
-        Command::Provision(command) => tool::main("provision", provision::run(&command)),
-        Command::Send(command) => tool::main("send", send::run(&command)),
-        Command::Log(command) => tool::main("log", log::run(&command)),
-        Command::Lag(command) => tool::main("lag", lag::run(&command)),
-        Command::Channels(command) => tool::main("channels", channels::run(&command)),
-        Command::Rebuild(command) => rebuild::main(&command),
-        Command::Backup(command) => tool::to_the_end("backup", backup::run(&command)),
-        Command::Restore(command) => tool::to_the_end("restore", restore::run(&command)),
-        Command::Token(command) => tool::main("token", token::run(&command)),
-        Command::Bench(command) => tool::main("bench", bench::run(&command)),
-        Command::Config(command) => tool::main("config", config::run(&command)),
+        Command::Simulator(args) => read("simulator", tool::simulator::run(args)),
+        Command::Provision(command) => read("provision", provision::run(&command)),
+        Command::Send(command) => read("send", send::run(&command)),
+        Command::Log(command) => read("log", log::run(&command)),
+        Command::Lag(command) => read("lag", lag::run(&command)),
+        Command::Channels(command) => read("channels", channels::run(&command)),
+        Command::Rebuild(command) => tool::main("rebuild", CtrlC::IsItsOwn, rebuild::run(&command)),
+        Command::Backup(command) => tool::main("backup", CtrlC::CutsItOff, backup::run(&command)),
+        Command::Restore(command) => {
+            tool::main("restore", CtrlC::CutsItOff, restore::run(&command))
+        }
+        Command::Token(command) => read("token", token::run(&command)),
+        Command::Bench(command) => read("bench", bench::run(&command)),
+        Command::Config(command) => read("config", config::run(&command)),
     }
+}
+
+/// A command that can be ended at any time.
+fn read<T: Termination>(name: &str, command: impl Future<Output = anyhow::Result<T>>) -> ExitCode {
+    tool::main(name, CtrlC::EndsIt, command)
 }

@@ -72,13 +72,7 @@ pub struct Config {
 impl fmt::Debug for Config {
     /// Without the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, port) = (self.options.get_host(), self.options.get_port());
-        let database = self.options.get_database().unwrap_or_default();
-        write!(
-            f,
-            "Config({host}:{port}/{database}, schema {})",
-            self.schema
-        )
+        write!(f, "Config({}, schema {})", self.place(), self.schema)
     }
 }
 
@@ -113,6 +107,13 @@ impl Config {
             ])
             .disable_statement_logging();
         Ok(Self { options, schema })
+    }
+
+    /// Where it is, for people: `127.0.0.1:5432/chat4all`.
+    pub fn place(&self) -> String {
+        let (host, port) = (self.options.get_host(), self.options.get_port());
+        let database = self.options.get_database().unwrap_or_default();
+        format!("{host}:{port}/{database}")
     }
 
     /// The schema.

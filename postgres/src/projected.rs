@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::checkpoint::{self, Checkpoint};
-use crate::read::Lease;
+use crate::read::{Lease, Refused};
 
 /// How often the checkpoints are looked at while somebody waits.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -25,6 +25,7 @@ pub struct Projected {
 #[derive(Debug)]
 struct Inner {
     pool: PgPool,
+    refused: Refused,
     /// Held by the waiter who looks for all.
     looking: Mutex<()>,
     seen: watch::Sender<BTreeMap<Partition, Checkpoint>>,
@@ -53,6 +54,7 @@ impl Projected {
         Self {
             inner: Arc::new(Inner {
                 pool,
+                refused: Refused::default(),
                 looking,
                 seen,
             }),
@@ -96,7 +98,8 @@ impl Projected {
 
     /// Looks once, tells everybody, and lets a moment pass before the next look.
     async fn look(&self) -> Result<(), Error> {
-        let mut lease = Lease::take(&self.inner.pool).await.map_err(Error::Look)?;
+        let lease = Lease::take(&self.inner.pool, &self.inner.refused).await;
+        let mut lease = lease.map_err(Error::Look)?;
         let found = checkpoint::read(&mut *lease.connection).await;
         lease.settled = true;
         let found = found.map_err(Error::Look)?;

@@ -2,8 +2,10 @@
 //!
 //! Alive means that it answers; it looks at nothing else, because restarting a process does not repair its broker.
 //! Ready means that every check that a role needs is green. A check of something that only a part of its answers rests on is
-//! shown, amber instead of red, and does not count: whoever routes by readiness must not take the rest away too. What the checks found holds for a second, so that no
-//! number of probes becomes a load on what they look at.
+//! shown, amber instead of red, and does not count: whoever routes by readiness must not take the rest away too. What the
+//! checks found holds for a second, so that no number of probes becomes a load on what they look at.
+//!
+//! A check that changes its colour is logged, once, by the probe that finds it: a red one with its reason.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,6 +21,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 const HOLDS: Duration = Duration::from_secs(1);
@@ -123,6 +126,7 @@ impl Checks {
                 Need::ForAPart => report.partial.insert(name, outcome),
             };
         }
+        log_changes(self.role, last.as_ref().map(|(_, before)| before), &report);
         *last = Some((Instant::now(), report.clone()));
         report
     }
@@ -162,6 +166,40 @@ impl Checks {
             Json(json!({ "status": word, "role": self.role, "checks": checks })),
         )
             .into_response()
+    }
+}
+
+/// Says what is not as it was. A reason that changes while the check stays red is not news: it may hold a number.
+fn log_changes(role: &'static str, before: Option<&Report>, now: &Report) {
+    let all = |report: &Report| {
+        let (needed, partial) = (report.needed.clone(), report.partial.clone());
+        needed
+            .into_iter()
+            .chain(partial)
+            .collect::<BTreeMap<_, _>>()
+    };
+    let known = before.map(all).unwrap_or_default();
+    for (check, outcome) in all(now) {
+        let was = known.get(check);
+        match outcome {
+            Err(reason) if was.is_none_or(Result::is_ok) => {
+                warn!(
+                    check,
+                    reason,
+                    "check `{check}` of `{role}` is not green any more, or not yet: {reason}"
+                );
+            }
+            Ok(()) if was.is_some_and(Result::is_err) => {
+                info!(check, "check `{check}` of `{role}` is green again");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let (was_ready, ready) = (before.is_some_and(Report::ready), now.ready());
+    if ready && !was_ready {
+        info!("`{role}` is ready");
+    } else if was_ready && !ready {
+        warn!("`{role}` is not ready any more");
     }
 }
 
@@ -220,5 +258,61 @@ mod tests {
             2,
             "after a second it looks again"
         );
+    }
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Lock<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_logged_once_and_no_probe_is() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let up = Arc::new(Lock::new(Err("no connection, 1".to_owned())));
+        let seen = Arc::clone(&up);
+        let checks = Checks::new("projector");
+        checks.register("nats", move || {
+            let outcome = seen.lock().unwrap().clone();
+            async move { outcome }
+        });
+        let mut logged: Vec<Vec<String>> = vec![];
+        for outcome in [
+            Err("no connection, 1".to_owned()),
+            Err("no connection, 2".to_owned()),
+            Ok(()),
+            Ok(()),
+            Err("no connection, 3".to_owned()),
+        ] {
+            *up.lock().unwrap() = outcome;
+            checks.answer().await;
+            tokio::time::advance(HOLDS).await;
+            let new = std::mem::take(&mut *lines.0.lock().unwrap());
+            let new = String::from_utf8(new).unwrap();
+            logged.push(new.lines().map(|line| line.trim().to_owned()).collect());
+        }
+        let none: Vec<String> = vec![];
+        assert_eq!(logged[0].len(), 1, "{logged:?}");
+        assert!(logged[0][0].starts_with("WARN") && logged[0][0].contains("no connection, 1"));
+        assert_eq!(logged[1], none);
+        assert_eq!(logged[2].len(), 2, "green, and ready: {logged:?}");
+        assert_eq!(logged[3], none);
+        assert_eq!(logged[4].len(), 2, "red, and not ready: {logged:?}");
+        assert!(logged[4][0].contains("no connection, 3"), "{logged:?}");
     }
 }

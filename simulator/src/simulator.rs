@@ -79,7 +79,7 @@ impl Simulator {
 /// # Errors
 /// [`RunError`] if it cannot start, or if its server ends by itself.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    start(config, shutdown.child_token()).await?.join().await
+    start(config, shutdown.child_token()).await?.ended().await
 }
 
 impl Running {
@@ -93,9 +93,13 @@ impl Running {
     /// As [`run`].
     pub async fn stop(self) -> Result<(), RunError> {
         self.shutdown.cancel();
-        self.join().await
+        self.ended().await
     }
-    async fn join(mut self) -> Result<(), RunError> {
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn ended(mut self) -> Result<(), RunError> {
         let ended = match self.server.take() {
             Some(server) => server.await.map_err(RunError::Died)?,
             None => Ok(()),

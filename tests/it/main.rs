@@ -8,6 +8,7 @@ mod architecture;
 mod backup;
 mod bench;
 mod bridges;
+mod cli;
 mod command_api;
 mod commit_under_fault;
 mod guarantees;

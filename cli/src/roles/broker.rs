@@ -18,15 +18,6 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// # Errors
 /// No HTTP client can be made.
 pub fn register_checks(checks: &Checks, log: &Log, config: &Config) -> anyhow::Result<()> {
-    let connection = log.clone();
-    checks.register("nats", move || {
-        let connected = connection.is_connected();
-        async move {
-            connected
-                .then_some(())
-                .ok_or_else(|| "no connection to NATS".to_owned())
-        }
-    });
     if config.nats.sync == Sync::Always {
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -38,6 +29,16 @@ pub fn register_checks(checks: &Checks, log: &Log, config: &Config) -> anyhow::R
             every_node_syncs_always(client.clone(), nodes.clone())
         });
     }
+    // The last one: as long as it is red nobody takes the role for ready.
+    let connection = log.clone();
+    checks.register("nats", move || {
+        let connected = connection.is_connected();
+        async move {
+            connected
+                .then_some(())
+                .ok_or_else(|| "no connection to NATS".to_owned())
+        }
+    });
     Ok(())
 }
 

@@ -22,18 +22,19 @@ use chat4all_postgres as postgres;
 use chat4all_projector as projector;
 use chat4all_query_api::{Models, QueryApi};
 use chat4all_service::auth::Verifier;
+use chat4all_service::config::LogFormat;
 use chat4all_service::health::Checks;
 use chat4all_service::http::{Door, Shell, serve};
 use chat4all_service::metrics::Metrics;
 use chat4all_service::{Config, Shutdown, shutdown, telemetry};
 use clap::Args;
-use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
-use crate::tool::{Common, broker_later};
+pub use crate::tool::database;
+use crate::tool::{Common, broker_later, complain, note};
 
 /// How much longer than Postgres itself a read waits for an answer.
 const READ_MARGIN: std::time::Duration = std::time::Duration::from_millis(500);
@@ -93,6 +94,7 @@ Examples:
   chat4all provision && chat4all all                    everything but the servers, on their default addresses
   CHAT4ALL_HTTP__LISTEN=0.0.0.0:8081 chat4all query-api
   chat4all command-api --config /etc/chat4all.toml
+  chat4all projector --json 2>&1 | jq -c 'select(.level != \"INFO\")'
 
 Every role serves /livez, /readyz and /metrics on its address from its first moment. While the broker or the log is not
 there it waits, and /readyz says for what. SIGTERM stops it in order.
@@ -100,24 +102,30 @@ Exit code: 0 stopped cleanly, 1 failed, 2 work was cut off because stopping took
 pub struct RoleCommand {
     #[command(flatten)]
     common: Common,
+    /// Log JSON to standard error, whatever telemetry.format says.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs a role until a signal asks it to stop, and returns the honest exit code.
 pub fn main(role: Role, command: &RoleCommand) -> ExitCode {
-    let config = match command.common.load() {
+    let mut config = match command.common.load() {
         Ok(loaded) => loaded.config,
         Err(error) => {
-            eprintln!("chat4all {}: {error:#}", role.name());
+            complain(role.name(), &error);
             return ExitCode::FAILURE;
         }
     };
+    if command.json {
+        config.telemetry.format = LogFormat::Json;
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!(
+            note(format_args!(
                 "chat4all {}: cannot start the runtime: {error}",
                 role.name()
-            );
+            ));
             return ExitCode::FAILURE;
         }
     };
@@ -125,7 +133,7 @@ pub fn main(role: Role, command: &RoleCommand) -> ExitCode {
         let guard = match telemetry::init(&config.telemetry, role.name()) {
             Ok(guard) => guard,
             Err(error) => {
-                eprintln!("chat4all {}: {error}", role.name());
+                note(format_args!("chat4all {}: {error}", role.name()));
                 return shutdown::Outcome::Failed;
             }
         };
@@ -144,17 +152,12 @@ pub fn main(role: Role, command: &RoleCommand) -> ExitCode {
 /// # Errors
 /// What kept it from starting, or ended it. A broker that is away is none, it waits.
 pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let (metrics, checks) = (Metrics::new(), Checks::new(role.name()));
-    let mut parts = Parts {
-        routes: Router::new().merge(metrics.routes()).merge(checks.routes()),
-        documents: Vec::new(),
-    };
-    if role.answers_queries() {
-        // Most reads need no broker: it may be away now, and later.
-        let client = broker_later(&config, role.name()).await?;
-        let (part, document) = queries(&config, &checks, Parked::new(client))?;
-        parts.add(part, document);
-    }
+    let Prepared {
+        metrics,
+        checks,
+        mut parts,
+        waiting,
+    } = prepare(role, &config).await?;
     let address: SocketAddr = config.http.listen;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
@@ -163,8 +166,13 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
     let mut served = pin!(serve(listener, door.routes(), &shutdown));
 
     let mut commands = None;
-    if role.needs_the_log() {
-        let starting = start(role, &config, (&metrics, &checks), &shutdown, &mut parts);
+    if let Some(waiting) = waiting {
+        let starting = async {
+            let log = waiting.for_log(&config, role.name()).await?;
+            let own = (&metrics, &checks);
+            let commands = start(role, &config, &log, own, &shutdown, &mut parts).await?;
+            anyhow::Ok((log, commands))
+        };
         let (log, running) = tokio::select! {
             // Asked to stop before it was at work.
             ended = &mut served => return ended.context("the HTTP server ended"),
@@ -182,6 +190,36 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
         commands.finish(&shutdown).await;
     }
     served
+}
+
+/// A role before anybody can ask how it is.
+struct Prepared {
+    metrics: Metrics,
+    checks: Checks,
+    parts: Parts,
+    /// For the log, if the role needs it: not ready until it is there and at work.
+    waiting: Option<wait::Waiting>,
+}
+
+async fn prepare(role: Role, config: &Config) -> anyhow::Result<Prepared> {
+    let (metrics, checks) = (Metrics::new(), Checks::new(role.name()));
+    let mut parts = Parts {
+        routes: Router::new().merge(metrics.routes()).merge(checks.routes()),
+        documents: Vec::new(),
+    };
+    let waiting = role.needs_the_log().then(|| wait::Waiting::begin(&checks));
+    if role.answers_queries() {
+        // Most reads need no broker: it may be away now, and later.
+        let client = broker_later(config, role.name()).await?;
+        let (part, document) = queries(config, &checks, Parked::new(client))?;
+        parts.add(part, document);
+    }
+    Ok(Prepared {
+        metrics,
+        checks,
+        parts,
+        waiting,
+    })
 }
 
 /// What a process serves.
@@ -205,15 +243,15 @@ impl Parts {
     }
 }
 
-/// Starts the parts that need the log, as soon as it is there.
+/// Starts the parts that need the log.
 async fn start(
     role: Role,
     config: &Config,
+    log: &Log,
     (metrics, checks): (&Metrics, &Checks),
     shutdown: &Shutdown,
     parts: &mut Parts,
-) -> anyhow::Result<(Log, Option<command_api::Running>)> {
-    let log = wait::for_log(config, role.name(), checks).await?;
+) -> anyhow::Result<Option<command_api::Running>> {
     let mut commands = None;
     if role.takes_commands() {
         let running = command_api::start(config, log.clone(), metrics, shutdown).await;
@@ -223,13 +261,13 @@ async fn start(
         commands = Some(running);
     }
     if role.projects() {
-        project(config, &log, (metrics, checks), shutdown)?;
+        project(config, log, (metrics, checks), shutdown)?;
     }
     if role.bridges() {
-        let routes = bridge(config, &log, metrics, shutdown)?;
+        let routes = bridge(config, log, metrics, shutdown)?;
         parts.routes = std::mem::take(&mut parts.routes).merge(routes);
     }
-    Ok((log, commands))
+    Ok(commands)
 }
 
 fn project(
@@ -319,15 +357,5 @@ fn check_postgres(checks: &Checks, reads: postgres::read::Reads, meaning: &'stat
     });
 }
 
-/// The read models' database, as `name` sees it.
-///
-/// # Errors
-/// The URL is not one of a database.
-pub fn database(config: &Config, name: &str) -> anyhow::Result<postgres::Config> {
-    let url = config.postgres.url.expose_secret();
-    Ok(postgres::Config::new(
-        url,
-        postgres::Schema::default(),
-        &format!("chat4all {name}"),
-    )?)
-}
+#[cfg(test)]
+mod tests;

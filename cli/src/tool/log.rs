@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use chat4all_domain::{ConversationId, MessageId, Partition, Position};
+use chat4all_domain::{
+    ConversationId, Event as _, MessageId, Partition, Position, Timestamp, conversation, delivery,
+    identity, message, reader,
+};
 use chat4all_nats::reader::{Feed, Keep, Spec};
 use chat4all_nats::{Log, Stored, streams, subject};
 use chat4all_service::telemetry::trace::TRACEPARENT;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -42,7 +44,7 @@ pub struct LogCommand {
     #[arg(long, value_name = "ID", requires = "conversation")]
     message: Option<MessageId>,
     /// Only envelopes with an event of this type, such as MessageAccepted.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(event_types()))]
     event_type: Option<String>,
     /// Begin behind this position instead of at the beginning: 07-1200.
     #[arg(long, value_name = "POSITION")]
@@ -99,7 +101,7 @@ async fn follow(
 ) -> anyhow::Result<()> {
     let (found, mut events) = mpsc::channel(64);
     let tasks = TaskTracker::new();
-    let reader = Uuid::now_v7().simple();
+    let name = Uuid::now_v7().simple();
     for partition in partitions {
         let after = match command.from {
             Some(from) if from.partition == partition => from.sequence,
@@ -110,7 +112,7 @@ async fn follow(
         };
         let spec = Spec {
             stream: streams::name(partition),
-            durable: format!("log-{partition}-{reader}"),
+            durable: format!("log-{partition}-{name}"),
             description: "chat4all log --follow".to_owned(),
             filter: None,
             keep: Keep::WhileFollowed,
@@ -249,11 +251,20 @@ impl LogCommand {
     }
 }
 
-/// The broker's time of storing, to the millisecond.
-fn stored_at(stored: &Stored) -> String {
-    let ms = stored.stored_at_ns.div_euclid(1_000_000) * 1_000_000;
-    let moment = OffsetDateTime::from_unix_timestamp_nanos(ms).ok();
-    moment
-        .and_then(|moment| moment.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "?".to_owned())
+/// The broker's time of storing, RFC 3339 to the millisecond.
+fn stored_at(stored: &Stored) -> Timestamp {
+    let ms = stored.stored_at_ns.div_euclid(1_000_000);
+    Timestamp::from_unix_ms(i64::try_from(ms).unwrap_or_default())
+}
+
+/// Every type of event that this release knows.
+fn event_types() -> Vec<&'static str> {
+    let all = [
+        conversation::Event::TYPES,
+        message::Event::TYPES,
+        delivery::Event::TYPES,
+        reader::Event::TYPES,
+        identity::Event::TYPES,
+    ];
+    all.concat().into_iter().map(|(name, _)| name).collect()
 }

@@ -1,13 +1,13 @@
 //! `chat4all provision`: makes on the broker and in the database what is missing, and tells what differs.
 
+use anyhow::Context as _;
 use chat4all_nats::Log;
 use chat4all_nats::streams::Report;
 use chat4all_postgres as postgres;
 use chat4all_service::Config;
 use clap::Args;
 
-use super::{Common, broker, layout, line};
-use crate::roles::database;
+use super::{Common, about, broker, database, layout, line};
 
 /// Flags of `chat4all provision`.
 #[derive(Debug, Args)]
@@ -51,7 +51,9 @@ pub async fn run(command: &ProvisionCommand) -> anyhow::Result<()> {
 pub async fn provision(config: &Config) -> anyhow::Result<Report> {
     let client = broker(config, "provision").await?;
     let (_, report) = Log::provision(client, &layout(config)).await?;
-    postgres::migrate::migrate(&database(config, "provision")?).await?;
+    let database = database(config, "provision")?;
+    let migrated = postgres::migrate::migrate(&database).await;
+    migrated.with_context(|| about(&database))?;
     Ok(report)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every checksum is compared before the first byte is written. Each stream is there as a whole or not at all, and carries
 //! the backup's mark until all of them are there: in between nobody opens the log, and the same command goes on where it
-//! was killed. The marks are taken off at the end, that of the first partition last.
+//! was killed. At the end the marks say that it is complete, that of the first partition last: a restore that is repeated
+//! after that finds nothing left to do.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use async_nats::jetstream;
 use chat4all_domain::{IdSecret, PartitionCount, Timestamp};
-use chat4all_nats::backup::{self, State, Upload};
+use chat4all_nats::backup::{self, Mark, State, Upload};
 use chat4all_nats::streams::Layout;
 use chat4all_nats::{Client, Log};
 use chat4all_service::{Config, clock};
@@ -19,7 +20,7 @@ use clap::Args;
 use secrecy::ExposeSecret as _;
 
 use super::backup::{Kept, Manifest, Tell, Verified};
-use super::{Common, broker, layout, line};
+use super::{Common, broker, layout, say};
 
 /// How long one question to the broker may take, while it restores.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -60,27 +61,42 @@ pub async fn run(command: &RestoreCommand) -> anyhow::Result<()> {
         client: broker(&config, "restore").await?,
         layout,
     };
-    let (restored, met) = target.restore(&verified, tell).await?;
-    let manifest = verified.manifest();
+    let done = target.restore(&verified, tell).await?;
+    tell_done(command, verified.manifest(), &done)
+}
+
+fn tell_done(command: &RestoreCommand, manifest: &Manifest, done: &Done) -> anyhow::Result<()> {
+    let (restored, met) = match done {
+        Done::Before => (&[][..], 0),
+        Done::Now { restored, met } => (&restored[..], *met),
+    };
     if command.json {
-        line(serde_json::json!({
+        say(serde_json::json!({
             "backup": manifest.id, "restored": restored, "identities_met_again": met,
             "messages": manifest.messages(), "begun_at": manifest.begun_at,
+            "was_complete": matches!(done, Done::Before),
         }))?;
         return Ok(());
     }
+    if matches!(done, Done::Before) {
+        say(format_args!(
+            "complete   this broker was restored from {} before; nothing was changed",
+            command.dir.display()
+        ))?;
+        return Ok(());
+    }
     if met > 0 {
-        line(format_args!(
+        say(format_args!(
             "completed  {met} identities whose first contact fell into the minutes of the backup"
         ))?;
     }
-    line(format_args!(
+    say(format_args!(
         "restored   {}: {} messages, everything accepted before {}",
         command.dir.display(),
         manifest.messages(),
         manifest.begun_at
     ))?;
-    line(
+    say(
         "next       chat4all provision, then the roles; `chat4all lag` shows how the read models catch up",
     )?;
     Ok(())
@@ -122,6 +138,25 @@ fn fits(manifest: &Manifest, layout: &Layout, secret: &IdSecret) -> anyhow::Resu
     Ok(())
 }
 
+/// What a restore did.
+enum Done {
+    /// All of it was there, from the same backup.
+    Before,
+    /// It is there.
+    Now {
+        /// The streams that were made now; others had been, by a restore that was cut off.
+        restored: Vec<String>,
+        /// How many identities were met again.
+        met: usize,
+    },
+}
+
+/// The stream whose mark is changed last.
+fn last_marked(layout: &Layout) -> String {
+    let first = layout.partitions.all().next().expect("at least one");
+    chat4all_nats::streams::name(first)
+}
+
 /// The broker to restore into.
 struct Target {
     client: Client,
@@ -129,12 +164,7 @@ struct Target {
 }
 
 impl Target {
-    /// Gives the streams that were made now, and how many identities were met again.
-    async fn restore(
-        &self,
-        verified: &Verified,
-        tell: Tell,
-    ) -> anyhow::Result<(Vec<String>, usize)> {
+    async fn restore(&self, verified: &Verified, tell: Tell) -> anyhow::Result<Done> {
         let js = jetstream::context::ContextBuilder::new()
             .timeout(TIMEOUT)
             .build(self.client.clone());
@@ -143,6 +173,17 @@ impl Target {
         let there = backup::present(&js, &self.layout).await.map_err(|error| {
             anyhow::anyhow!(error).context("the broker does not say what it has")
         })?;
+        let last = last_marked(&self.layout);
+        let all = || {
+            manifest
+                .streams
+                .iter()
+                .all(|kept| there.contains_key(&kept.name))
+        };
+        if there.get(&last) == Some(&Mark::Restored(id.clone())) && all() {
+            Log::provision(self.client.clone(), &self.layout).await?;
+            return Ok(Done::Before);
+        }
         let missing = missing(manifest, &there)?;
         let mut restored = Vec::new();
         for kept in &manifest.streams {
@@ -158,22 +199,30 @@ impl Target {
                 kept.name, state.messages, state.first_seq, state.last_seq
             ))?;
         }
-        let now_ms = clock::now().unix_timestamp_nanos() / 1_000_000;
-        let now = Timestamp::from_unix_ms(i64::try_from(now_ms).unwrap_or_default());
+        let now = Timestamp::from(clock::now());
         let since = manifest.since();
         let met = backup::identities(&self.client, &self.layout, &id, &since, now).await?;
-        // In this order the log can be opened only when no mark is left.
-        let first = chat4all_nats::streams::name(
-            self.layout.partitions.all().next().expect("at least one"),
-        );
+        self.open_to_everybody(&js, manifest).await?;
+        // What needs no backup; the operator's `provision` does the same.
+        Log::provision(self.client.clone(), &self.layout).await?;
+        Ok(Done::Now { restored, met })
+    }
+
+    /// Changes the marks. The log can be opened only when no mark says that it is being restored, and that of the first
+    /// partition is changed last: until then the same restore goes on, and afterwards it knows that it is done.
+    async fn open_to_everybody(
+        &self,
+        js: &jetstream::Context,
+        manifest: &Manifest,
+    ) -> anyhow::Result<()> {
+        let last = last_marked(&self.layout);
         let others = manifest.streams.iter().map(|kept| kept.name.as_str());
-        let others = others.filter(|name| *name != first);
-        for stream in others.chain([first.as_str()]) {
-            let done = backup::complete(&js, stream).await;
+        let others = others.filter(|name| *name != last);
+        for stream in others.chain([last.as_str()]) {
+            let done = backup::complete(js, stream).await;
             done.map_err(|error| anyhow::anyhow!(error).context(format!("stream {stream}")))?;
         }
-        Log::provision(self.client.clone(), &self.layout).await?;
-        Ok((restored, met))
+        Ok(())
     }
 
     async fn upload(&self, verified: &Verified, kept: &Kept, id: &str) -> anyhow::Result<State> {
@@ -192,19 +241,25 @@ impl Target {
 /// What is to be made on a broker that has `there`.
 fn missing<'a>(
     manifest: &'a Manifest,
-    there: &BTreeMap<String, Option<String>>,
+    there: &BTreeMap<String, Mark>,
 ) -> anyhow::Result<Vec<&'a str>> {
     let names = || there.keys().cloned().collect::<Vec<_>>().join(" ");
     let id = manifest.id.to_string();
-    let marks: Vec<&String> = there.values().flatten().collect();
-    if !there.is_empty() && marks.is_empty() {
+    let begun = there
+        .values()
+        .any(|mark| matches!(mark, Mark::Restoring(_)));
+    if !there.is_empty() && !begun {
         bail!(
             "the broker is not empty: it has {}. A backup is restored into a broker without streams of Chat4All; nothing was \
              changed",
             names()
         );
     }
-    if let Some(other) = marks.into_iter().find(|mark| **mark != id) {
+    let other = there.values().find_map(|mark| match mark {
+        Mark::Restoring(other) | Mark::Restored(other) if *other != id => Some(other),
+        Mark::Restoring(_) | Mark::Restored(_) | Mark::None => None,
+    });
+    if let Some(other) = other {
         bail!(
             "the broker has a part of another backup ({other}): {}. Go on with that one, or begin with an empty broker; \
              nothing was changed",

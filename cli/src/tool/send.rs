@@ -85,7 +85,7 @@ pub async fn run(command: &SendCommand) -> anyhow::Result<()> {
         Some(key) => request.header("Idempotency-Key", key),
         None => request,
     };
-    let accepted = answer(request.json(&body)).await?;
+    let accepted = answer(&command.url, request.json(&body)).await?;
     if command.json {
         line(&accepted)?;
     } else {
@@ -121,7 +121,7 @@ async fn watch(
             .get(&url)
             .query(&[("at_least", position)])
             .bearer_auth(&command.token);
-        let shown = answer(request).await?;
+        let shown = answer(base, request).await?;
         // A message that nobody outside gets has no status: being shown is all there is to see.
         let status = shown["status"].as_str().unwrap_or("SHOWN").to_owned();
         if status != seen {
@@ -143,8 +143,15 @@ async fn watch(
     Ok(())
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
-    let response = request.send().await.context("the API does not answer")?;
+async fn answer(base: &str, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+    // Without the URL that the library repeats: a path names a conversation, and the place is said once.
+    let response = request.send().await.map_err(reqwest::Error::without_url);
+    let response = response.with_context(|| {
+        format!(
+            "nobody answers at {base}; is the system up? --url (CHAT4ALL_URL) says where it is, --query-url \
+             (CHAT4ALL_QUERY_URL) where it is read, and after `chat4all up` so does `. .chat4all/env`"
+        )
+    })?;
     let status = response.status();
     let body: Value = response
         .json()

@@ -1,4 +1,4 @@
-//! `POST /v1/conversations/{cid}/participants`: somebody joins. Who is in it already stays in it.
+//! `POST /v1/conversations/{conversation_id}/participants`: somebody joins. Who is in it already stays in it.
 
 use axum::extract::State;
 use chat4all_domain::conversation::Command;
@@ -33,10 +33,10 @@ pub(crate) struct ParticipantAdded {
 /// Adding somebody who is in it already changes nothing and is answered in the same way.
 #[utoipa::path(
     post,
-    path = "/v1/conversations/{cid}/participants",
+    path = "/v1/conversations/{conversation_id}/participants",
     tag = "conversations",
     params(
-        ("cid" = Uuid, Path, description = "The conversation"),
+        ("conversation_id" = Uuid, Path, description = "The conversation"),
         ("at_least" = Option<String>, Query, description = "Decide on what is known at this position or later"),
     ),
     request_body(content = PartyBody, examples(

@@ -1,18 +1,17 @@
-//! `POST /v1/conversations/{cid}/read`: everything up to a message has been seen. One append, however many messages.
+//! `POST /v1/conversations/{conversation_id}/read`: everything up to a message has been seen. One append, however many messages.
 
 use axum::extract::State;
-use chat4all_domain::{
-    ConversationId, MessageId, ParticipantId, Position, Revision, message, reader,
-};
+use chat4all_domain::{ConversationId, MessageId, ParticipantId, Position, message, reader};
 use chat4all_nats::execute::{Assume, Purpose};
 use chat4all_service::http::{Json, Path};
 use chat4all_service::problem::Problem;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::accepted::accepted;
 use super::membership;
 use crate::CommandApi;
-use crate::problem::{Repeat, of_execute, of_load};
+use crate::problem::{Repeat, of_execute};
 use crate::request::{Allowed, Call, Id, MessagesWrite};
 
 /// How far the caller has read.
@@ -42,10 +41,10 @@ pub(crate) struct ReadUpTo {
 /// Marks messages as read.
 #[utoipa::path(
     post,
-    path = "/v1/conversations/{cid}/read",
+    path = "/v1/conversations/{conversation_id}/read",
     tag = "messages",
     params(
-        ("cid" = Uuid, Path, description = "The conversation"),
+        ("conversation_id" = Uuid, Path, description = "The conversation"),
         ("at_least" = Option<String>, Query, description = "Decide on what is known at this position or later"),
     ),
     request_body(content = MarkRead, example = json!({"up_to": "0193c2e4-8d2f-7b4c-9a11-6e2dab3c4d5e"})),
@@ -74,12 +73,12 @@ pub(crate) async fn mark_read(
         message: MessageId::new(body.up_to.0),
     };
     let participant = membership::participant(&api, conversation, user, call.deadline).await?;
-    let accepted = accepted_at(&api, &call, message)
+    let accepted = accepted(&api, &call, &message)
         .await?
         .ok_or_else(|| Problem::field("/up_to", "is not a message of this conversation"))?;
     let read = reader::Command::ReadUpTo {
         message: message.message,
-        sequence: accepted.get(),
+        sequence: accepted.created.get(),
         at: call.now,
     };
     let reader = reader::Id {
@@ -97,22 +96,4 @@ pub(crate) async fn mark_read(
         up_to: message.message,
         position: done.position,
     }))
-}
-
-/// Where on the log the message was accepted. That never changes, so the cache may say it; only the leader may say that
-/// there is none.
-async fn accepted_at(
-    api: &CommandApi,
-    call: &Call,
-    id: message::Id,
-) -> Result<Option<Revision>, Problem> {
-    let store = &api.stores().messages;
-    let exists = |created: Revision| (created != Revision::NONE).then_some(created);
-    if let Some(created) = store.cached(&id).and_then(|known| exists(known.created)) {
-        return Ok(Some(created));
-    }
-    let loaded = store.from_leader(&id, call.deadline).await;
-    loaded
-        .map(|loaded| exists(loaded.created))
-        .map_err(|error| of_load(&error))
 }

@@ -1,6 +1,7 @@
 //! One file per command: its body, what it does, its answer.
 
 mod accept;
+mod accepted;
 pub(crate) mod add_participant;
 mod draft;
 pub(crate) mod mark_read;

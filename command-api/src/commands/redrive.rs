@@ -1,4 +1,4 @@
-//! `POST /v1/conversations/{cid}/messages/{mid}/redrive`: what failed is tried again, at the end of its lane.
+//! `POST /v1/conversations/{conversation_id}/messages/{message_id}/redrive`: what failed is tried again, at the end of its lane.
 //!
 //! An operator's command: the scope is enough, whoever is in the conversation.
 
@@ -15,8 +15,9 @@ use chat4all_service::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::accepted::accepted;
 use crate::CommandApi;
-use crate::problem::{Explain, Repeat, of_execute, of_load};
+use crate::problem::{Explain, Repeat, of_execute};
 use crate::request::{Allowed, Call, DeliveriesRedrive, Id, Mistakes};
 
 /// Which deliveries to try again.
@@ -49,11 +50,11 @@ pub(crate) struct Redriven {
 /// again tries again what is FAILED by then, and is 409 when nothing is.
 #[utoipa::path(
     post,
-    path = "/v1/conversations/{cid}/messages/{mid}/redrive",
+    path = "/v1/conversations/{conversation_id}/messages/{message_id}/redrive",
     tag = "messages",
     params(
-        ("cid" = Uuid, Path, description = "The conversation"),
-        ("mid" = Uuid, Path, description = "The message"),
+        ("conversation_id" = Uuid, Path, description = "The conversation"),
+        ("message_id" = Uuid, Path, description = "The message"),
         ("at_least" = Option<String>, Query, description = "Decide on what is known at this position or later"),
     ),
     request_body(content = Option<Redrive>, description = "May be left out: every failed delivery",
@@ -143,23 +144,16 @@ impl Redrive {
     }
 }
 
-/// What the message is to be delivered to. That never changes, so the cache may say it; only the leader may say that there is
-/// no such message.
+/// What the message is to be delivered to.
 async fn planned(
     api: &CommandApi,
     call: &Call,
     id: &message::Id,
 ) -> Result<Vec<PlannedDelivery>, Problem> {
-    let store = &api.stores().messages;
-    if let Some(Message::Accepted { deliveries, .. }) =
-        store.cached(id).map(|known| known.state.clone())
-    {
-        return Ok(deliveries);
-    }
-    let loaded = store.from_leader(id, call.deadline).await;
-    match loaded.map_err(|error| of_load(&error))?.state.clone() {
-        Message::Accepted { deliveries, .. } => Ok(deliveries),
-        Message::Absent => Err(Problem::new(
+    let known = accepted(api, call, id).await?;
+    match known.as_deref().map(|known| &known.state) {
+        Some(Message::Accepted { deliveries, .. }) => Ok(deliveries.clone()),
+        Some(Message::Absent) | None => Err(Problem::new(
             Code::NotFound,
             "There is no such message in such a conversation.",
         )),

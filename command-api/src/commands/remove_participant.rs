@@ -1,4 +1,4 @@
-//! `DELETE /v1/conversations/{cid}/participants/{pid}`: somebody leaves. Who is not in it stays out of it.
+//! `DELETE /v1/conversations/{conversation_id}/participants/{participant_id}`: somebody leaves. Who is not in it stays out of it.
 
 use axum::extract::State;
 use chat4all_domain::conversation::Command;
@@ -32,11 +32,11 @@ pub(crate) struct ParticipantRemoved {
 /// conversation no more: for them a repeat is 404.
 #[utoipa::path(
     delete,
-    path = "/v1/conversations/{cid}/participants/{pid}",
+    path = "/v1/conversations/{conversation_id}/participants/{participant_id}",
     tag = "conversations",
     params(
-        ("cid" = Uuid, Path, description = "The conversation"),
-        ("pid" = Uuid, Path, description = "The participant"),
+        ("conversation_id" = Uuid, Path, description = "The conversation"),
+        ("participant_id" = Uuid, Path, description = "The participant"),
         ("at_least" = Option<String>, Query, description = "Decide on what is known at this position or later"),
     ),
     responses(

@@ -116,12 +116,12 @@ fn every_example_is_what_the_code_reads_and_writes() {
     let conversations = "/v1/conversations";
     request::<start_conversation::StartConversation>(&document, "post", conversations);
     response::<start_conversation::Conversation>(&document, "post", conversations, "201");
-    let participants = "/v1/conversations/{cid}/participants";
+    let participants = "/v1/conversations/{conversation_id}/participants";
     request::<PartyBody>(&document, "post", participants);
     response::<add_participant::ParticipantAdded>(&document, "post", participants, "200");
-    let participant = "/v1/conversations/{cid}/participants/{pid}";
+    let participant = "/v1/conversations/{conversation_id}/participants/{participant_id}";
     response::<remove_participant::ParticipantRemoved>(&document, "delete", participant, "200");
-    let read = "/v1/conversations/{cid}/read";
+    let read = "/v1/conversations/{conversation_id}/read";
     request::<mark_read::MarkRead>(&document, "post", read);
     response::<mark_read::ReadUpTo>(&document, "post", read, "200");
 }

@@ -20,7 +20,7 @@ pub use restore::{Error as RestoreError, Upload};
 pub use snapshot::{Error as SnapshotError, Snapshot};
 pub use state::State;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_nats::jetstream;
 use futures::TryStreamExt as _;
@@ -29,6 +29,9 @@ use crate::streams::{self, Layout};
 
 /// Key in a stream's metadata: the backup it was made from, while not all of it is there.
 pub const RESTORING: &str = "chat4all.restoring";
+/// Key in a stream's metadata: the backup it was made from, once all of it was there. Nobody rests on it but a restore that is
+/// repeated: it then knows that there is nothing left to do.
+pub const RESTORED: &str = "chat4all.restored";
 
 /// The streams of a backup, in the order in which they must be copied:
 ///
@@ -51,14 +54,25 @@ pub fn contents(layout: &Layout) -> Vec<String> {
     all
 }
 
-/// Our streams that are on the broker: name, and the backup they are being restored from.
+/// What a stream says about restores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It was never made from a backup.
+    None,
+    /// It was made from this backup, and not all of that is there.
+    Restoring(String),
+    /// It was made from this backup, all of which was there.
+    Restored(String),
+}
+
+/// Our streams that are on the broker: name, and what they say about restores.
 ///
 /// # Errors
 /// The broker does not answer.
 pub async fn present(
     js: &jetstream::Context,
     layout: &Layout,
-) -> Result<BTreeMap<String, Option<String>>, async_nats::Error> {
+) -> Result<BTreeMap<String, Mark>, async_nats::Error> {
     let known: Vec<String> = streams::definitions(layout)
         .into_iter()
         .map(|config| config.name)
@@ -69,19 +83,28 @@ pub async fn present(
         let name = info.config.name;
         // Also a log with more partitions than ours.
         if known.contains(&name) || name.starts_with("EVT-") {
-            found.insert(name, info.config.metadata.get(RESTORING).cloned());
+            found.insert(name, mark(&info.config.metadata));
         }
     }
     Ok(found)
 }
 
-/// Takes the mark off a stream: the restore it belongs to is complete.
+fn mark(metadata: &HashMap<String, String>) -> Mark {
+    match (metadata.get(RESTORING), metadata.get(RESTORED)) {
+        (Some(backup), _) => Mark::Restoring(backup.clone()),
+        (None, Some(backup)) => Mark::Restored(backup.clone()),
+        (None, None) => Mark::None,
+    }
+}
+
+/// Changes the mark of a stream: the restore it belongs to is complete.
 ///
 /// # Errors
 /// The broker refuses or does not answer.
 pub async fn complete(js: &jetstream::Context, stream: &str) -> Result<(), async_nats::Error> {
     let mut config = js.get_stream(stream).await?.cached_info().config.clone();
-    if config.metadata.remove(RESTORING).is_some() {
+    if let Some(backup) = config.metadata.remove(RESTORING) {
+        config.metadata.insert(RESTORED.to_owned(), backup);
         js.update_stream(config).await?;
     }
     Ok(())

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{RESTORING, State, snapshot::ApiError};
+use super::{RESTORED, RESTORING, State, snapshot::ApiError};
 
 /// How long the broker may need for a chunk.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,6 +80,10 @@ impl Upload {
             config["metadata"] = Value::Object(serde_json::Map::new());
         }
         config["metadata"][RESTORING] = backup.into();
+        if let Some(metadata) = config["metadata"].as_object_mut() {
+            // Of an earlier life.
+            metadata.remove(RESTORED);
+        }
         if let Some(fields) = config.as_object_mut()
             && replicas > 1
         {

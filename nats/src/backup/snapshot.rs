@@ -161,7 +161,7 @@ impl Snapshot {
     /// The next piece of the copy; `None` when that was all.
     ///
     /// # Errors
-    /// [`Error::BrokeOff`], [`Error::Refused`]: what came so far is of no use.
+    /// [`Error::BrokeOff`]: what came so far is of no use; begin again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Ok(Some(chunk)) = timeout(PATIENCE, self.chunks.next()).await else {
             return Err(self.broke_off("nothing comes any more"));
@@ -169,12 +169,9 @@ impl Snapshot {
         match chunk.status.map(|status| status.as_u16()) {
             None if !chunk.payload.is_empty() => {}
             None | Some(204) => return Ok(None),
-            Some(_) => {
-                return Err(Error::Refused {
-                    stream: self.stream.clone(),
-                    reason: chunk.description.unwrap_or_default(),
-                });
-            }
+            // A leader that steps down, a flow control that nobody answered: what has come is of no use, and the copy can be
+            // begun again. A copy that the broker does not make at all was refused at the beginning.
+            Some(_) => return Err(self.broke_off("the broker ended it before it was complete")),
         }
         self.count += 1;
         if let Some(reply) = chunk.reply {

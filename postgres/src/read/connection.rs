@@ -4,6 +4,7 @@
 //! side too. A connection whose statement did not come to its end (deadline, or the client hung up) is closed: its
 //! answer may still arrive, and waiting for it would hold a place in the pool as long as the server hangs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -11,10 +12,13 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
 use sqlx::{FromRow, PgPool, Postgres};
 
+use super::refused::Refused;
+
 /// Where reads happen. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reads {
     pool: PgPool,
+    refused: Arc<Refused>,
     deadline: Duration,
 }
 
@@ -36,9 +40,15 @@ pub enum Error {
 }
 
 impl Reads {
-    /// Reads over `pool`, each statement within `deadline` (from the moment it has a connection).
-    pub const fn new(pool: PgPool, deadline: Duration) -> Self {
-        Self { pool, deadline }
+    /// Reads over `pool`, each statement within `deadline` (from the moment it has a connection). A server that refuses
+    /// connections is [`Error::Away`] within a fraction of a second, one that does not answer after the pool's patience.
+    pub fn new(pool: PgPool, deadline: Duration) -> Self {
+        let refused = Arc::default();
+        Self {
+            pool,
+            refused,
+            deadline,
+        }
     }
 
     /// Whether reads are possible now: one round trip.
@@ -59,7 +69,7 @@ impl Reads {
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        let mut lease = Lease::take(&self.pool).await?;
+        let mut lease = Lease::take(&self.pool, &self.refused).await?;
         let rows = query.fetch_all(&mut *lease.connection);
         let Ok(rows) = tokio::time::timeout(self.deadline, rows).await else {
             return Err(Error::Silent {
@@ -79,9 +89,14 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) async fn take(pool: &PgPool) -> Result<Self, sqlx::Error> {
+    pub(crate) async fn take(pool: &PgPool, refused: &Refused) -> Result<Self, sqlx::Error> {
+        let connection = tokio::select! {
+            biased;
+            connection = pool.acquire() => connection?,
+            refused = refused.seen(pool) => return Err(refused),
+        };
         Ok(Self {
-            connection: pool.acquire().await?,
+            connection,
             settled: false,
         })
     }

@@ -18,10 +18,12 @@ pub mod marks;
 pub mod messages;
 pub mod participants;
 pub mod poison_events;
+mod refused;
 mod slice;
 
 pub(crate) use connection::Lease;
 pub use connection::{Error, Reads};
+pub(crate) use refused::Refused;
 pub use slice::{Range, Slice};
 
 use chat4all_domain::UserId;

@@ -95,7 +95,7 @@ pub enum Outcome {
     Refused(Comparison),
     /// The new tables are live.
     Swapped(Swapped),
-    /// Somebody else has swapped while this one waited for its turn.
+    /// Somebody else has swapped while this one, which was to swap, waited for its turn.
     DoneByAnother,
     /// It was asked to stop. The live tables are untouched.
     Stopped,

@@ -142,7 +142,8 @@ impl Work {
         })
     }
 
-    /// Waits for the turn. `false` when somebody else has swapped meanwhile.
+    /// Waits for the turn. `false` when somebody else has done meanwhile what this one is for: a swap. To compare is still to
+    /// be done; the tables are other ones now.
     async fn has_turn(&self, connection: &mut PgConnection) -> Result<bool, Error> {
         let live = &self.schemas.live;
         let looking = "look who rebuilds";
@@ -172,7 +173,10 @@ impl Work {
         let now = turn::identity(connection, live)
             .await
             .map_err(postgres(looking))?;
-        Ok(now == before)
+        Ok(match self.config.purpose {
+            Purpose::Compare => true,
+            Purpose::Swap { .. } => now == before,
+        })
     }
 
     async fn refuse_to_overwrite(&self, connection: &mut PgConnection) -> Result<(), Error> {

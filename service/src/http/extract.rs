@@ -8,8 +8,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::exact::Exact;
 use super::explain::{explain, json_problem};
 use crate::problem::{Code, Problem};
 
@@ -38,10 +40,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
         let Body(bytes) = Body::from_request(request, state).await?;
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        if bytes.trim_ascii_start().starts_with(b"[") {
-            return Err(list_problem(&mut json));
+        if bytes.contains(&b'[') {
+            no_list_for_an_object::<T>(&bytes)?;
         }
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json)
             .map_err(|error| json_problem(error.path(), error.inner()))?;
         json.end().map_err(|_| {
@@ -68,12 +70,16 @@ impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
     }
 }
 
-/// The library would read a list as an object's fields in their order; that is not what the API's document says.
-fn list_problem(json: &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>) -> Problem {
-    match serde_path_to_error::deserialize::<_, IgnoredAny>(json) {
-        Ok(_) => Problem::field("", "found an array, expected an object"),
-        Err(error) => json_problem(error.path(), error.inner()),
-    }
+/// The library would read a list as an object's fields in their order; that is not what the API's document says. Only a
+/// body with a list in it is read twice: here what is wrong anywhere in it is said, and what is fine is read again by the
+/// library itself, which also notices a field that is there twice.
+fn no_list_for_an_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<(), Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let body: Value = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| json_problem(error.path(), error.inner()))?;
+    serde_path_to_error::deserialize::<_, T>(Exact(body))
+        .map(drop)
+        .map_err(|error| json_problem(error.path(), error.inner()))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -7,6 +7,7 @@
 //! [`Json`], [`Query`], [`Path`] and [`Body`] are extractors whose refusals are problems.
 
 mod door;
+mod exact;
 mod explain;
 mod extract;
 mod observe;

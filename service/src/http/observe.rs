@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::field::Empty;
@@ -27,6 +27,8 @@ const UNMATCHED: &str = "unmatched";
 
 /// What is asked again and again by machines; of interest only when it fails.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+/// Its 503 is an answer, not a failure: what changes there is logged once, where it is found (`health`).
+const READINESS: &str = "/readyz";
 
 pub(super) async fn observe(
     State(metrics): State<HttpMetrics>,
@@ -112,7 +114,8 @@ impl Seen {
             path,
             request_id,
         } = self;
-        if response.status().is_server_error() {
+        let not_ready = route == READINESS && response.status() == StatusCode::SERVICE_UNAVAILABLE;
+        if response.status().is_server_error() && !not_ready {
             span.record("otel.status_code", "ERROR");
             warn!(
                 http.method = method,

@@ -103,6 +103,10 @@ async fn a_body_that_does_not_fit_is_told_what_where_and_what_would_be_right() {
             "array of the fields",
             format!(r#" ["{ID}",{{"type":"text","text":"my text"}},[1]]"#),
         ),
+        (
+            "array of a nested object's fields",
+            format!(r#"{{"conversation_id":"{ID}","content":["text","my text"]}}"#),
+        ),
         ("array cut off", r#"["my text""#.to_owned()),
         (
             "item",

@@ -58,6 +58,15 @@ async fn a_body_that_is_too_large_or_not_understood_is_refused() {
     unknown["colour"] = "red".into();
     let refused = api.post("ana", "/v1/messages", &unknown).expect(422).await;
     assert_eq!(refused.body["errors"][0]["pointer"], "/colour");
+    // Nor does a list stand for the object that has its entries as fields.
+    let list = json!({"kind": "group", "participants": [["0193c2e4-7c1e-7a3b-8f00-5d1c9a2b3c4d"]]});
+    let refused = api
+        .post("ana", "/v1/conversations", &list)
+        .expect(422)
+        .await;
+    let expected =
+        json!({"pointer": "/participants/0", "detail": "found an array, expected an object"});
+    assert_eq!(refused.body["errors"], json!([expected]));
     let plain = api
         .call(Method::POST, "/v1/messages")
         .token(&all)
@@ -74,7 +83,7 @@ async fn a_body_that_is_too_large_or_not_understood_is_refused() {
         ("/v1/messages?at_least=yesterday", "/at_least"),
         ("/v1/messages?at_least=63-1", "/at_least"),
         ("/v1/messages?atleast=00-1", "/atleast"),
-        ("/v1/conversations/here/read", "/cid"),
+        ("/v1/conversations/here/read", "/conversation_id"),
     ] {
         let refused = api
             .post("ana", path, &message(&group, "hello"))

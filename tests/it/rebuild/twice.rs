@@ -1,6 +1,6 @@
 //! Two operators at once: it is done once.
 
-use chat4all_projector::rebuild::{Outcome, Phase};
+use chat4all_projector::rebuild::{Outcome, Phase, Purpose};
 
 use super::scene::{Rebuilding, SWAP, identity, only_live_is_left, tamper, with_history};
 
@@ -46,6 +46,32 @@ async fn the_second_says_who_is_at_it_and_takes_over_when_the_first_gives_up() {
     // It was not done, so the second does it.
     let outcome = second.ended().await.unwrap();
     assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
+    running.stop().await;
+    only_live_is_left(&stack).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_wanted_to_compare_and_had_to_wait_compares_the_new_tables() {
+    let (stack, running) = with_history(100, 5).await;
+    let before = identity(&stack).await;
+    let mut first = Rebuilding::start(&stack, SWAP);
+    first.reaches(Phase::Folding).await;
+    let mut second = Rebuilding::start(&stack, Purpose::Compare);
+    second
+        .says(|now| matches!(now.phase, Phase::Waiting(_)))
+        .await;
+    let outcome = first.ended().await.unwrap();
+    assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
+    let after = identity(&stack).await;
+    assert_ne!(after, before);
+    let outcome = second.ended().await.unwrap();
+    let Outcome::Compared(comparison) = outcome else {
+        panic!("not compared: {outcome:?}")
+    };
+    assert!(comparison.is_equal(), "{comparison:?}");
+    let compared = comparison.tables.iter().map(|table| table.rows);
+    assert!(compared.sum::<u64>() > 100, "{comparison:?}");
+    assert_eq!(identity(&stack).await, after, "it swapped nothing");
     running.stop().await;
     only_live_is_left(&stack).await;
 }

@@ -1,7 +1,8 @@
 //! `chat4all up`, as its user sees it.
 
 use std::io::BufRead as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chat4all_cli::embedded::{Nats, NatsOptions, children_of, is_running, temp_dir};
 use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
 
 use super::{publish, start_postgres, wait_for, wait_until_gone};
 use crate::support::up::{Up, send};
@@ -89,18 +91,66 @@ fn up_says_what_became_of_the_first_message_where_everything_is_and_what_to_try(
 
 #[test]
 fn up_killed_with_kill_9_leaves_no_child() {
-    let dir = temp_dir().unwrap();
-    let up = Up::start(dir.path(), Up::command(dir.path()));
-    let children = descendants_of(up.pid());
-    assert!(
-        children.len() > 2,
-        "nats-server, Postgres and its children: {children:?}"
+    killed_with_kill_9(
+        &temp_dir().unwrap(),
+        |_| {},
+        &["nats-server", "all", "simulator"],
     );
+}
+
+#[test]
+fn up_with_a_process_for_each_role_killed_with_kill_9_leaves_no_child() {
+    let split = |command: &mut Command| {
+        command.arg("--split");
+    };
+    let parts = [
+        "nats-server",
+        "command-api",
+        "query-api",
+        "projector",
+        "bridges",
+    ];
+    killed_with_kill_9(&temp_dir().unwrap(), split, &parts);
+}
+
+/// The user that every system has.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn up_of_somebody_who_is_not_root_runs_and_is_killed_alike() {
+    if !rustix::process::getuid().is_root() {
+        println!("not root: every other test of `up` is this one");
+        return;
+    }
+    let dir = temp_dir().unwrap();
+    chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let as_nobody = |command: &mut Command| {
+        command.uid(NOBODY).gid(NOBODY);
+    };
+    killed_with_kill_9(&dir, as_nobody, &["nats-server", "postgres", "all"]);
+    for name in ["env", "secrets", "nats", "postgres"] {
+        let owner = std::fs::metadata(dir.path().join(name)).unwrap().uid();
+        assert_eq!(owner, NOBODY, "{name}");
+    }
+}
+
+/// Starts it twice in the same directory; the first one is killed.
+fn killed_with_kill_9(dir: &TempDir, change: impl Fn(&mut Command), parts: &[&str]) {
+    let start = || {
+        let mut command = Up::command(dir.path());
+        change(&mut command);
+        Up::start(dir.path(), command)
+    };
+    let up = start();
+    for part in parts {
+        assert!(up.process(part).is_some(), "no {part}");
+    }
+    let children = descendants_of(up.pid());
     send(up.pid(), Signal::KILL);
     wait_until_gone(&children);
     // What is left behind does not keep the next one from starting.
     let (status, _) = {
-        let next = Up::start(dir.path(), Up::command(dir.path()));
+        let next = start();
         send(next.pid(), Signal::TERM);
         next.wait()
     };

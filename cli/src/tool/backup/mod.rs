@@ -16,7 +16,7 @@ use clap::Args;
 pub use manifest::{Kept, Manifest};
 pub use verified::Verified;
 
-use super::{Common, broker, layout, line};
+use super::{Common, Unheard, broker, layout, say};
 
 /// Flags of `chat4all backup`.
 #[derive(Debug, Args)]
@@ -66,9 +66,9 @@ pub async fn run(command: &BackupCommand) -> anyhow::Result<()> {
         (take::take(&from, &command.dir, tell).await?, "complete")
     };
     if command.json {
-        line(serde_json::to_string(&manifest)?)?;
+        say(serde_json::to_string(&manifest)?)?;
     } else {
-        line(format_args!(
+        say(format_args!(
             "{word}   {}: {} messages in {} streams, begun {}",
             command.dir.display(),
             manifest.messages(),
@@ -87,11 +87,11 @@ pub struct Tell {
 }
 
 impl Tell {
-    /// Says what has been done.
+    /// Says what has been done. Nobody needs to listen.
     ///
     /// # Errors
-    /// Standard output is closed.
-    pub fn say(self, text: std::fmt::Arguments<'_>) -> std::io::Result<()> {
-        if self.json { Ok(()) } else { line(text) }
+    /// The disk behind standard output is full.
+    pub fn say(self, text: std::fmt::Arguments<'_>) -> Result<(), Unheard> {
+        if self.json { Ok(()) } else { say(text) }
     }
 }

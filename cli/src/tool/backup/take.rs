@@ -7,12 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chat4all_domain::{IdSecret, PartitionCount};
+use chat4all_domain::{IdSecret, PartitionCount, Timestamp};
 use chat4all_nats::backup::{self, Snapshot, SnapshotError};
 use chat4all_nats::streams::{self, Layout};
 use chat4all_nats::{Client, Log};
 use chat4all_service::clock;
-use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use super::Tell;
@@ -136,8 +135,7 @@ fn finish(unfinished: Unfinished, manifest: &Manifest) -> anyhow::Result<()> {
     unfinished.name()
 }
 
+/// RFC 3339, to the millisecond.
 fn now() -> String {
-    clock::now()
-        .format(&Rfc3339)
-        .expect("a time of this century")
+    Timestamp::from(clock::now()).to_string()
 }

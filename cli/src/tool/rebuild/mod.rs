@@ -13,8 +13,7 @@ use clap::Args;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Common, open_log};
-use crate::roles::database;
+use super::{Common, about, database, note, open_log};
 use crate::up::Signals;
 
 /// The live tables differ from what the log says, and stay.
@@ -63,25 +62,20 @@ pub struct RebuildCommand {
 }
 
 /// Rebuilds, says how it goes, and returns the honest exit code.
-pub fn main(command: &RebuildCommand) -> ExitCode {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime");
-    let ended = runtime.and_then(|runtime| runtime.block_on(run(command)));
-    match ended {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("chat4all rebuild: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(command: &RebuildCommand) -> anyhow::Result<ExitCode> {
+///
+/// # Errors
+/// There are no new tables; the live ones are as they were.
+pub async fn run(command: &RebuildCommand) -> anyhow::Result<ExitCode> {
     let config = command.common.load()?.config;
     // Shown to whoever starts it a second time.
     let name = format!("rebuild, pid {}", std::process::id());
+    let postgres = database(&config, &name)?;
+    // Said with its place before anything is begun.
+    let connecting = postgres.connect().await;
+    drop(connecting.with_context(|| about(&postgres))?);
     let rebuilding = rebuild::Config {
         log: open_log(&config, "rebuild").await?,
-        postgres: database(&config, &name)?,
+        postgres,
         poison: config.projector.poison,
         batch: command.batch.get(),
         workers: command.workers.get(),
@@ -114,13 +108,13 @@ async fn until_stopped(
     loop {
         tokio::select! {
             ended = &mut work => return Ok(ended?),
-            // A closed pipe keeps nobody from finishing.
+            // That nobody listens keeps nobody from finishing.
             _ = &mut telling, if !told => told = true,
             signal = signals.next() => {
                 if stop.is_cancelled() {
                     anyhow::bail!("cut off by a second {signal}; the next rebuild clears away what is left");
                 }
-                eprintln!("{signal}: stopping; the live tables stay as they are");
+                note(format_args!("{signal}: stopping; the live tables stay as they are"));
                 stop.cancel();
             }
         }

@@ -5,11 +5,11 @@ use chat4all_projector::rebuild::Outcome;
 use serde_json::{Value, json};
 
 use super::report::Report;
-use crate::tool::line;
+use crate::tool::{Unheard, say};
 
-pub(super) fn tell(outcome: &Outcome, report: &Report, as_json: bool) -> std::io::Result<()> {
+pub(super) fn tell(outcome: &Outcome, report: &Report, as_json: bool) -> Result<(), Unheard> {
     if as_json {
-        return line(json(outcome, report));
+        return say(json(outcome, report));
     }
     match outcome {
         Outcome::Compared(comparison) => {
@@ -19,7 +19,7 @@ pub(super) fn tell(outcome: &Outcome, report: &Report, as_json: bool) -> std::io
         Outcome::Refused(comparison) => {
             folded(report)?;
             compared(comparison)?;
-            line(
+            say(
                 "refused      the live tables stay as they are. If what the log says is right, run it again with \
                  --accept-differences",
             )
@@ -28,46 +28,46 @@ pub(super) fn tell(outcome: &Outcome, report: &Report, as_json: bool) -> std::io
             folded(report)?;
             compared(&swapped.comparison)?;
             if !swapped.compared_to_the_end && swapped.comparison.is_equal() {
-                line("not compared what was written between the comparison and the swap")?;
+                say("not compared what was written between the comparison and the swap")?;
             }
-            line(format_args!(
+            say(format_args!(
                 "swapped      the new tables are live; projectors waited {} ms",
                 swapped.held.as_millis()
             ))?;
             if let Some(error) = &swapped.left_behind {
-                line(format_args!(
+                say(format_args!(
                     "left behind  the old tables could not be put away ({error}); the next rebuild drops them"
                 ))?;
             }
             Ok(())
         }
         Outcome::DoneByAnother => {
-            line("done         somebody else has just rebuilt them; there is nothing left to do")
+            say("done         somebody else has just rebuilt them; there is nothing left to do")
         }
-        Outcome::Stopped => line("stopped      the live tables stay as they are"),
+        Outcome::Stopped => say("stopped      the live tables stay as they are"),
     }
 }
 
-fn folded(report: &Report) -> std::io::Result<()> {
-    line(format_args!(
+fn folded(report: &Report) -> Result<(), Unheard> {
+    say(format_args!(
         "folded       {} events; {:.1} s altogether",
         report.folded(),
         report.took().as_secs_f64()
     ))
 }
 
-fn compared(comparison: &Comparison) -> std::io::Result<()> {
+fn compared(comparison: &Comparison) -> Result<(), Unheard> {
     for table in &comparison.tables {
         let (name, rows, differing) = (&table.name, table.rows, table.differing);
         if differing == 0 {
-            line(format_args!("equal        {name}: {rows} rows"))?;
+            say(format_args!("equal        {name}: {rows} rows"))?;
             continue;
         }
-        line(format_args!(
+        say(format_args!(
             "differs      {name}: {differing} of {rows} rows"
         ))?;
         for difference in &table.differences {
-            line(format_args!(
+            say(format_args!(
                 "               {name} ({}): {}",
                 difference.key,
                 how(difference)
@@ -75,7 +75,7 @@ fn compared(comparison: &Comparison) -> std::io::Result<()> {
         }
         let more = differing - table.differences.len() as u64;
         if more > 0 {
-            line(format_args!("               and {more} more"))?;
+            say(format_args!("               and {more} more"))?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::RebuildCommand;
-use crate::tool::line;
+use crate::tool::{note, say};
 
 /// For whom the progress is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,22 +103,27 @@ impl Report {
     /// A line that is written over must not be written over by what follows.
     fn end_line(&self) {
         if matches!(self.form, Form::Terminal { .. }) {
-            eprintln!();
+            note("");
         }
     }
 
     fn tell(&self, progress: &Progress) -> anyhow::Result<()> {
         let pace = pace(progress, self.begun.elapsed());
         match self.form {
-            Form::Json => line(as_json(progress, &pace))?,
+            Form::Json => say(as_json(progress, &pace))?,
             Form::Terminal { verbose } => {
                 let partitions = if verbose {
                     as_list(progress)
                 } else {
                     String::new()
                 };
-                eprint!("\r\x1b[2K{}{partitions}", as_text(progress, &pace));
-                std::io::stderr().flush()?;
+                let mut terminal = std::io::stderr().lock();
+                write!(
+                    terminal,
+                    "\r\x1b[2K{}{partitions}",
+                    as_text(progress, &pace)
+                )?;
+                terminal.flush()?;
             }
             Form::Lines { verbose } => {
                 let partitions = if verbose {
@@ -126,7 +131,7 @@ impl Report {
                 } else {
                     String::new()
                 };
-                eprintln!("{}{partitions}", as_text(progress, &pace));
+                note(format_args!("{}{partitions}", as_text(progress, &pace)));
             }
         }
         Ok(())
@@ -166,6 +171,8 @@ fn as_text(progress: &Progress, pace: &Pace) -> String {
         ),
         Phase::Waiting(None) => "waiting      somebody else is rebuilding".to_owned(),
         Phase::Preparing => "preparing    empty tables beside the live ones".to_owned(),
+        // How much there is comes with the first look; an empty log has nothing to count either.
+        Phase::Folding if total == 0 => "folding      from the first event on".to_owned(),
         Phase::Folding => {
             let left = pace.left.map_or_else(String::new, |left| {
                 format!(", {} s left", left.as_secs_f64().ceil())
@@ -220,5 +227,20 @@ fn word(phase: &Phase) -> &'static str {
         Phase::Comparing => "comparing",
         Phase::Swapping => "swapping",
         Phase::ClearingAway => "clearing",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_counted_where_there_is_nothing_to_count() {
+        let progress = Progress {
+            phase: Phase::Folding,
+            ..Progress::default()
+        };
+        let said = as_text(&progress, &pace(&progress, Duration::ZERO));
+        assert_eq!(said, "folding      from the first event on");
     }
 }
