@@ -1,6 +1,9 @@
 //! Keys and values on the broker, read from the leader: two sides that look for each other must not look at a copy that is
 //! behind.
 
+use std::time::Duration;
+
+use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
@@ -21,6 +24,8 @@ pub struct Value {
     pub bytes: Bytes,
     /// For the next compare-and-set.
     pub revision: u64,
+    /// What was written beside it.
+    pub headers: HeaderMap,
 }
 
 /// Why a bucket did not do it.
@@ -54,9 +59,25 @@ impl Bucket {
     /// # Errors
     /// [`Error::Away`]; it may have been written all the same.
     pub async fn put(&self, key: &str, value: Bytes) -> Result<(), Error> {
-        self.publish(key, PublishMessage::build().payload(value))
-            .await
-            .map(drop)
+        self.put_with(key, value, HeaderMap::new()).await
+    }
+
+    /// As [`Bucket::put`], with something beside the value.
+    ///
+    /// # Errors
+    /// [`Error::Away`]; it may have been written all the same.
+    pub async fn put_with(&self, key: &str, value: Bytes, headers: HeaderMap) -> Result<(), Error> {
+        let message = PublishMessage::build().payload(value).headers(headers);
+        self.publish(key, message).await.map(drop)
+    }
+
+    /// Writes a value that goes away after whole seconds, at least one.
+    ///
+    /// # Errors
+    /// [`Error::Away`]; it may have been written all the same.
+    pub async fn put_for(&self, key: &str, value: Bytes, kept: Duration) -> Result<(), Error> {
+        let message = PublishMessage::build().payload(value).ttl(kept);
+        self.publish(key, message).await.map(drop)
     }
 
     /// Writes a value over that of `revision` (0: there was none); gives the new revision.
@@ -111,6 +132,7 @@ impl Bucket {
             Ok(message) => Ok(Some(Value {
                 revision: message.sequence,
                 bytes: message.payload,
+                headers: message.headers,
             })),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(self.away(error.into())),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat4all_domain::delivery::{FailureClass, Reason, Step, Words};
 use chat4all_domain::message::Content;
-use chat4all_domain::{AccountId, Address, Text, Timestamp};
+use chat4all_domain::{Address, Text, Timestamp};
 
 use crate::config::Account;
 use crate::reference::Reference;
@@ -196,9 +196,4 @@ pub const fn signature_header(account: &Account) -> &'static str {
     match account {
         Account::WhatsApp(_) => whatsapp::SIGNATURE,
     }
-}
-
-/// Names an account in log lines and keys.
-pub fn key_of(account: &Account, id: &AccountId) -> String {
-    format!("{}.{id}", account.kind())
 }

@@ -9,13 +9,10 @@ use chat4all_domain::{AccountId, ChannelKind, IdSecret};
 use chat4all_service as service;
 use secrecy::ExposeSecret;
 
+use crate::gate::breaker::Breaker;
 use crate::whatsapp;
 
 pub use service::config::Unsure;
-
-/// How often a held account is tried with one message, all workers together. Not a setting: more often helps nobody who has
-/// just repaired an account by more than a minute, and providers count calls with a wrong token.
-pub const PROBE_EVERY: Duration = Duration::from_secs(60);
 
 /// What a bridge worker needs to know.
 #[derive(Clone, Debug)]
@@ -43,6 +40,8 @@ pub struct Pace {
     pub transient: Vec<Duration>,
     /// How often a held account is tried with one message.
     pub probe_every: Duration,
+    /// When an account's circuit breaker opens, and for how long.
+    pub breaker: Breaker,
     /// How long a message that came in is worth handing to the others of a group.
     pub valid_for: Duration,
 }
@@ -127,7 +126,13 @@ impl Config {
                     .iter()
                     .map(|wait| wait.duration())
                     .collect(),
-                probe_every: PROBE_EVERY,
+                probe_every: bridges.probe_every_ms.duration(),
+                breaker: Breaker {
+                    calls: bridges.breaker_calls,
+                    failing_percent: bridges.breaker_failing_percent,
+                    within: bridges.breaker_within_ms.duration(),
+                    open_for: bridges.breaker_open_ms.duration(),
+                },
                 valid_for: bridges.valid_for_s.duration(),
             },
             webhook_body_limit_bytes: bridges.webhook_body_limit_bytes,

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod accounts;
 mod bucket;
 pub mod channel;
 mod clock;
@@ -14,8 +15,10 @@ mod outbound;
 mod receipts;
 pub mod reference;
 mod run;
+pub mod state;
 pub mod whatsapp;
 
 pub use config::Config;
+pub use gate::breaker::Breaker;
 pub use outbound::Error as RunError;
 pub use run::{Bridges, Error};

@@ -42,6 +42,8 @@ pub struct Metrics {
     in_flight: Family<ByAccount, Gauge>,
     waiting: Family<ByAccount, Gauge>,
     held: Family<ByAccount, Gauge>,
+    paused: Family<ByAccount, Gauge>,
+    broken: Family<ByAccount, Gauge>,
     open: Family<ByKind, Gauge>,
     webhooks: Family<ByAccount, Counter>,
     inbound_lag: Family<ByKind, Gauge>,
@@ -59,6 +61,10 @@ pub struct AccountMetrics {
     pub waiting: Gauge,
     /// 1 while the account needs its operator.
     pub held: Gauge,
+    /// 1 while an operator has stopped it.
+    pub paused: Gauge,
+    /// 1 while its circuit breaker is open.
+    pub broken: Gauge,
 }
 
 impl Metrics {
@@ -71,6 +77,8 @@ impl Metrics {
             in_flight: Family::default(),
             waiting: Family::default(),
             held: Family::default(),
+            paused: Family::default(),
+            broken: Family::default(),
             open: Family::default(),
             webhooks: Family::default(),
             inbound_lag: Family::default(),
@@ -106,6 +114,16 @@ impl Metrics {
                 m.held,
             );
             r.register(
+                "bridge_account_paused",
+                "1 while an operator has stopped an account",
+                m.paused,
+            );
+            r.register(
+                "bridge_account_broken",
+                "1 while an account's circuit breaker is open",
+                m.broken,
+            );
+            r.register(
                 "bridge_deliveries_open",
                 "Deliveries that are not handed over yet",
                 m.open,
@@ -131,6 +149,8 @@ impl Metrics {
             in_flight: self.in_flight.get_or_create(&labels).clone(),
             waiting: self.waiting.get_or_create(&labels).clone(),
             held: self.held.get_or_create(&labels).clone(),
+            paused: self.paused.get_or_create(&labels).clone(),
+            broken: self.broken.get_or_create(&labels).clone(),
             labels,
             metrics: self.clone(),
         }

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::bench::BenchCommand;
 use crate::roles::RoleCommand;
 use crate::tool::backup::BackupCommand;
+use crate::tool::channels::ChannelsCommand;
 use crate::tool::config::ConfigCommand;
 use crate::tool::lag::LagCommand;
 use crate::tool::log::LogCommand;
@@ -50,6 +51,8 @@ pub enum Command {
     Log(LogCommand),
     /// Show how far the readers are behind the log.
     Lag(LagCommand),
+    /// See how the channel accounts are doing; stop one, let it go on.
+    Channels(ChannelsCommand),
     /// Make the read models anew from the first event, beside the live ones, and swap.
     Rebuild(RebuildCommand),
     /// Copy everything that cannot be made again, while the system runs; or verify such a copy.

@@ -5,7 +5,7 @@ use std::process::{ExitCode, Termination};
 use chat4all_cli::args::{Cli, Command};
 use chat4all_cli::roles::{self, Role};
 use chat4all_cli::tool::{
-    self, CtrlC, backup, config, lag, log, provision, rebuild, restore, send, token,
+    self, CtrlC, backup, channels, config, lag, log, provision, rebuild, restore, send, token,
 };
 use chat4all_cli::{bench, guard, up};
 use clap::Parser as _;
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Send(command) => read("send", send::run(&command)),
         Command::Log(command) => read("log", log::run(&command)),
         Command::Lag(command) => read("lag", lag::run(&command)),
+        Command::Channels(command) => read("channels", channels::run(&command)),
         Command::Rebuild(command) => tool::main("rebuild", CtrlC::IsItsOwn, rebuild::run(&command)),
         Command::Backup(command) => tool::main("backup", CtrlC::CutsItOff, backup::run(&command)),
         Command::Restore(command) => {

@@ -198,8 +198,12 @@ fn lanes(layout: &Layout) -> Config {
 }
 
 fn channel_state(layout: &Layout) -> Config {
-    let what = "Chat4All pauses of channel accounts; lost = learnt again";
-    bucket(layout.replicas, CHANNEL_STATE, what)
+    let what = "Chat4All states of channel accounts; lost = pauses by operators are, the rest is learnt again";
+    Config {
+        // Pauses of one customer go away by themselves.
+        allow_message_ttl: true,
+        ..bucket(layout.replicas, CHANNEL_STATE, what)
+    }
 }
 
 /// On one node, what the log can rebuild need not wait for the disk. A cluster does not offer that.

@@ -23,4 +23,5 @@ mod supervisor;
 mod support;
 mod tour;
 mod waiting;
+mod waiting_sharing;
 mod whole_system;

@@ -3,7 +3,7 @@
 //! order. The provider is handed a message again only if an attempt to do so was in flight at a kill: each repetition has to
 //! name that kill.
 
-mod in_flight;
+pub mod in_flight;
 mod kills;
 mod load;
 
@@ -27,7 +27,7 @@ const MESSAGES: usize = 5_000;
 const CONVERSATIONS: usize = 200;
 
 /// Messages by conversation, in their order.
-type Messages = BTreeMap<String, Vec<String>>;
+pub type Messages = BTreeMap<String, Vec<String>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
@@ -109,12 +109,12 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     assert_eq!(&pages(&system, conversation).await, expected);
 }
 
-fn total(messages: &Messages) -> usize {
+pub fn total(messages: &Messages) -> usize {
     messages.values().map(Vec::len).sum()
 }
 
 /// Missing, extra and order are three questions.
-fn compare(place: &str, told: &Messages, found: &Messages) {
+pub fn compare(place: &str, told: &Messages, found: &Messages) {
     let ids = |all: &Messages| all.values().flatten().cloned().collect::<BTreeSet<_>>();
     let (told_ids, found_ids) = (ids(told), ids(found));
     let missing: Vec<_> = told_ids.difference(&found_ids).collect();
@@ -132,7 +132,7 @@ fn compare(place: &str, told: &Messages, found: &Messages) {
 }
 
 /// Every message on the log.
-fn on_the_log(log: &[Logged]) -> Messages {
+pub fn on_the_log(log: &[Logged]) -> Messages {
     let mut found = Messages::new();
     for logged in log {
         if let Change::Message(id, _) = &logged.change {
@@ -144,14 +144,14 @@ fn on_the_log(log: &[Logged]) -> Messages {
 }
 
 /// What `up` itself sends when it starts is nobody's business.
-fn without(first: &str, mut messages: Messages) -> Messages {
+pub fn without(first: &str, mut messages: Messages) -> Messages {
     let removed = messages.remove(first);
     assert_eq!(removed.map_or(0, |messages| messages.len()), 1);
     messages
 }
 
 /// The rows.
-async fn shown(system: &System) -> Messages {
+pub async fn shown(system: &System) -> Messages {
     let mut connection = PgConnection::connect(&system.env["CHAT4ALL_POSTGRES__URL"])
         .await
         .unwrap();
@@ -170,7 +170,7 @@ async fn shown(system: &System) -> Messages {
 }
 
 /// Waits until every delivery has been read: one for each message, and the one that `up` itself has sent.
-async fn all_read(system: &System, told: usize) {
+pub async fn all_read(system: &System, told: usize) {
     let deadline = Instant::now() + Duration::from_secs(240);
     loop {
         let mut connection = PgConnection::connect(&system.env["CHAT4ALL_POSTGRES__URL"])
@@ -193,7 +193,7 @@ async fn all_read(system: &System, told: usize) {
 }
 
 /// What the provider was handed, by the conversation it came from: one recipient each.
-fn handed_over(calls: &[Call]) -> Messages {
+pub fn handed_over(calls: &[Call]) -> Messages {
     let mut found = Messages::new();
     for call in calls {
         let of = call.reference_of();

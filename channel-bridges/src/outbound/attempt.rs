@@ -17,15 +17,16 @@ use chat4all_service::telemetry::trace::{current_traceparent, follow};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
-use crate::channel::{Outbound, Refusal, SendError, class_name};
+use crate::channel::{Accepted, Outbound, Refusal, SendError, class_name};
 use crate::clock;
 use crate::config::Unsure;
-use crate::gate::Pass;
+use crate::gate::{Entered, Gate, Pass};
 use crate::outbound::lanes::{Head, SEND};
 use crate::outbound::verdict::{Verdict, judge};
 use crate::outbound::{Line, Worker, text};
 use crate::receipts::{self, DEADLINE};
 use crate::reference::Reference;
+use crate::state::Went;
 
 /// After trouble with the log or the lease, look again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -99,20 +100,31 @@ pub async fn work(desk: Arc<Desk>, head: Head, account: AccountId) -> Ended {
         return without_account(&desk, &head).await;
     };
     let stop = desk.lease.asked_back_token();
-    let Some(pass) = line.gate.enter(&stop).await else {
-        return Ended::NotStarted(AGAIN);
+    let pass = match line.gate.enter(&stop, head.expires).await {
+        Entered::Pass(pass) => pass,
+        Entered::Stopped => return Ended::NotStarted(AGAIN),
+        Entered::Expired => {
+            let reason = Reason::MessageExpired;
+            return give_up(&desk, &head, FailureClass::Permanent, reason).await;
+        }
     };
-    if head.expires <= clock::now() {
-        return give_up(
-            &desk,
-            &head,
-            FailureClass::Permanent,
-            Reason::MessageExpired,
-        )
-        .await;
+    let mut pass = Some(pass);
+    let ended = with_pass(&desk, &head, &account, (line, &mut pass)).await;
+    if let Some(pass) = pass {
+        pass.unused().await;
     }
+    ended
+}
+
+/// Takes `pass` when a call was made.
+async fn with_pass(
+    desk: &Desk,
+    head: &Head,
+    account: &AccountId,
+    (line, pass): (&Line, &mut Option<Pass>),
+) -> Ended {
     if head.unsure && line.settings.unsure() == Unsure::Fail {
-        return give_up(&desk, &head, FailureClass::Unsure, Reason::Unknown).await;
+        return give_up(desk, head, FailureClass::Unsure, Reason::Unknown).await;
     }
     let (texts, log) = (&desk.worker.texts, &desk.worker.log);
     let message = match texts.at(log, desk.lease.partition(), head.accepted_at).await {
@@ -124,7 +136,7 @@ pub async fn work(desk: Arc<Desk>, head: Head, account: AccountId) -> Ended {
     };
     let span = info_span!("deliver", message.id = %head.id.message, n = head.n, attempt = head.attempt, account = %account);
     let span = follow(span, message.traceparent.as_deref());
-    attempt(&desk, &head, &account, (line, pass), &message)
+    attempt(desk, head, account, (line, pass), &message)
         .instrument(span)
         .await
 }
@@ -133,7 +145,7 @@ async fn attempt(
     desk: &Desk,
     head: &Head,
     account: &AccountId,
-    (line, pass): (&Line, Pass),
+    (line, pass): (&Line, &mut Option<Pass>),
     message: &text::Message,
 ) -> Ended {
     let traceparent = current_traceparent().or_else(|| message.traceparent.clone());
@@ -144,6 +156,11 @@ async fn attempt(
     };
     if !desk.lease.may_start() {
         return Ended::NotStarted(AGAIN);
+    }
+    let customer = || desk.worker.ids.identity(head.id.kind, to);
+    if let Some(until) = line.gate.pair_waits(customer) {
+        // Another conversation with this customer was refused.
+        return Ended::NotStarted(clock::until(until.min(head.expires)));
     }
     match fence(desk, head, traceparent).await {
         Ok(Answer::Done(_)) => {}
@@ -159,18 +176,27 @@ async fn attempt(
         traceparent,
     };
     let sent = line.channel.send(&outbound).await;
-    // The account's limit is about calls; writing down how this one went is no part of it.
-    drop(pass);
     let took = started.elapsed();
+    // The account's limit is about calls; writing down how this one went is no part of it.
+    let not_before = match pass.take() {
+        Some(pass) => pass.went(went(&sent, &line.gate)).await,
+        None => clock::now(),
+    };
     match sent {
         Ok(accepted) => {
             line.metrics.outcome("SENT", took);
-            line.gate.passed().await;
             taken(desk, head, account, line, accepted.parts, traceparent).await
         }
         Err(SendError::Refused(refusal)) => {
             line.metrics.outcome(refusal.class_name(), took);
-            refused(desk, head, account, line, refusal, traceparent).await
+            let ended = refused(desk, head, account, (&refusal, not_before), traceparent).await;
+            if refusal.class == FailureClass::Pair
+                && let Ended::Known(state) = &ended
+                && let Some(until) = state.delivery.entry(head.n, SEND).deferred_until
+            {
+                line.gate.pair_refused(customer(), until).await;
+            }
+            ended
         }
         Err(SendError::Unsure(why)) => {
             line.metrics.outcome("UNSURE", took);
@@ -180,6 +206,28 @@ async fn attempt(
                 None => Ended::NotStarted(AGAIN),
             }
         }
+    }
+}
+
+/// What the end of a call says about its account.
+fn went(sent: &Result<Accepted, SendError>, gate: &Gate) -> Went {
+    match sent {
+        Ok(_) => Went::Sent,
+        Err(SendError::Unsure(_)) => Went::Failing,
+        Err(SendError::Refused(refusal)) => match refusal.class {
+            FailureClass::Transient | FailureClass::Unsure => Went::Failing,
+            FailureClass::Rate => gate.throttled(refusal.retry_after),
+            FailureClass::Operator => Went::Refused {
+                reason: refusal.reason,
+                code: refusal.code.clone(),
+            },
+            FailureClass::Pair
+            | FailureClass::Later24h
+            | FailureClass::Permanent
+            | FailureClass::Stopped
+            | FailureClass::Window
+            | FailureClass::Degrade => Went::Answered,
+        },
     }
 }
 
@@ -270,14 +318,13 @@ async fn refused(
     desk: &Desk,
     head: &Head,
     account: &AccountId,
-    line: &Line,
-    refusal: Refusal,
+    (refusal, not_before): (&Refusal, Timestamp),
     traceparent: Option<&str>,
 ) -> Ended {
     let now = clock::now();
     let transient = &desk.worker.pace.transient;
     let verdict = judge(
-        &refusal,
+        refusal,
         head.streak,
         (now, head.expires),
         transient,
@@ -290,13 +337,11 @@ async fn refused(
     );
     let until = match verdict {
         Verdict::Wait(until) => until,
-        Verdict::PauseAccount => line.gate.pause(refusal.retry_after).await,
-        Verdict::HoldAccount => {
-            line.gate.hold(refusal.reason, refusal.code.clone()).await;
-            now
-        }
+        // The gate knows already; the lane stands before it, like all others of the account.
+        Verdict::PauseAccount => not_before,
+        Verdict::HoldAccount => now,
         Verdict::Fail => {
-            let command = fail(head, &refusal, now);
+            let command = fail(head, refusal, now);
             return Ended::Known(record(desk, head, command, traceparent).await);
         }
     };

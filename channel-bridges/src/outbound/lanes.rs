@@ -120,6 +120,8 @@ pub struct Lanes {
     lanes: HashMap<LaneKey, Lane>,
     /// How many open deliveries have their place at a sequence.
     open: BTreeMap<u64, usize>,
+    /// How many there are of each account.
+    waiting: BTreeMap<AccountId, usize>,
 }
 
 /// The lanes that an event touched, and what has to be looked up to go on.
@@ -139,6 +141,7 @@ impl Lanes {
             messages: HashMap::new(),
             lanes: HashMap::new(),
             open: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -149,6 +152,10 @@ impl Lanes {
     /// How many deliveries are open.
     pub fn open(&self) -> usize {
         self.open.values().sum()
+    }
+    /// How many of them go out through each account; none of those that have none.
+    pub fn waiting(&self) -> &BTreeMap<AccountId, usize> {
+        &self.waiting
     }
     /// Every lane that has something in it.
     pub fn all(&self) -> Vec<LaneKey> {
@@ -227,6 +234,7 @@ impl Lanes {
         };
         tracked.items.insert(n, item);
         *self.open.entry(place).or_default() += 1;
+        *self.waiting.entry(key.account.clone()).or_default() += 1;
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.queue.insert(place, (id, n));
         Some(key)
@@ -394,6 +402,12 @@ impl Lanes {
             *count -= 1;
             if *count == 0 {
                 self.open.remove(&item.place);
+            }
+        }
+        if let Some(count) = self.waiting.get_mut(&key.account) {
+            *count -= 1;
+            if *count == 0 {
+                self.waiting.remove(&key.account);
             }
         }
     }

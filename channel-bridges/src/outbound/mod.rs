@@ -12,19 +12,20 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chat4all_domain::{AccountId, ChannelKind, Delivery};
+use chat4all_domain::{AccountId, ChannelKind, Delivery, IdSecret};
 use chat4all_nats::{Log, Store, lease, streams};
 use chat4all_service::Chain;
 use futures::StreamExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info};
+use tracing::{info, warn};
 
+use crate::accounts;
 use crate::bucket::Bucket;
-use crate::channel::{Channel, key_of};
+use crate::channel::Channel;
 use crate::config::{Account, Config, Pace};
-use crate::gate::Gate;
+use crate::gate::{Gate, pairs};
 use crate::metrics::{AccountMetrics, Metrics};
 use crate::receipts::Receipts;
 
@@ -50,6 +51,7 @@ pub(crate) struct Worker {
     pub(crate) texts: text::Recent,
     pub(crate) lines: BTreeMap<AccountId, Line>,
     pub(crate) pace: Pace,
+    pub(crate) ids: IdSecret,
     pub(crate) marks: Bucket,
     pub(crate) metrics: Metrics,
 }
@@ -85,10 +87,10 @@ impl Worker {
                 settings: settings.clone(),
                 channel: Channel::new(settings, config.pace.provider_timeout)?,
                 gate: Gate::new(
-                    key_of(settings, id),
+                    accounts::key(kind, id),
                     state.clone(),
                     limits,
-                    config.pace.probe_every,
+                    (config.pace.probe_every, config.pace.breaker),
                     counted.clone(),
                 ),
                 metrics: counted,
@@ -100,6 +102,7 @@ impl Worker {
             name: config.worker.clone(),
             lines: lines.collect::<Result<_, reqwest::Error>>()?,
             pace: config.pace.clone(),
+            ids: config.ids.clone(),
             marks: Bucket::new(log.clone(), streams::LANES),
             metrics: metrics.clone(),
             log,
@@ -146,28 +149,50 @@ impl Worker {
 
     /// Follows what other workers learn about the accounts.
     async fn watch(self: Arc<Self>, done: CancellationToken) {
+        let mut said = false;
         while !done.is_cancelled() {
-            if let Err(error) = self.watch_once().await {
-                debug!(channel = %self.kind, error = %Chain(&*error), "the accounts' states cannot be followed now");
+            match self.watch_once().await {
+                Ok(()) => said = false,
+                Err(error) if !said => {
+                    said = true;
+                    warn!(channel = %self.kind, error = %Chain(&*error), "the accounts' states cannot be followed now; nothing goes out through one whose state was never read");
+                }
+                Err(_) => {}
             }
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     }
 
+    fn line_of(&self, key: &str) -> Option<(&AccountId, &Line)> {
+        let mut lines = self.lines.iter();
+        lines.find(|(id, _)| accounts::key(self.kind, id) == key)
+    }
+
     async fn watch_once(&self) -> Result<(), async_nats::Error> {
         let js = self.log.jetstream();
         let bucket = js.get_key_value(streams::CHANNEL_STATE).await?;
+        // Before anybody calls: a pause that was there before this worker was.
+        let stands = Bucket::new(self.log.clone(), streams::CHANNEL_STATE);
+        for (id, line) in &self.lines {
+            let entry = stands.last(&accounts::key(self.kind, id)).await?;
+            line.gate.learn(
+                entry
+                    .as_ref()
+                    .map(|entry| (&entry.bytes[..], entry.revision)),
+            );
+        }
         let mut entries = bucket
             .watch_with_history(format!("{}.>", self.kind))
             .await?;
         while let Some(entry) = entries.next().await {
             let entry = entry?;
-            let line = self
-                .lines
-                .iter()
-                .find(|(id, line)| key_of(&line.settings, id) == entry.key);
+            let line = self.line_of(&entry.key);
             if let Some((_, line)) = line {
-                line.gate.learn(&entry.value, entry.revision);
+                line.gate.learn(Some((&entry.value[..], entry.revision)));
+            } else if let Some((account, who)) = pairs::parse(&entry.key)
+                && let Some((_, line)) = self.line_of(account)
+            {
+                line.gate.learn_pair(who, &entry.value);
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
+use crate::accounts::{self, mark_key};
 use crate::clock;
 use crate::outbound::attempt::{self, Desk, Ended, State};
 use crate::outbound::lanes::{Head, LaneKey, Lanes, Next, Touched};
@@ -27,6 +28,8 @@ use crate::reference::Reference;
 const MARK_EVERY: Duration = Duration::from_secs(1);
 /// After trouble, look again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The longest that a lane sleeps without a look at the clock.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// References that are stored side by side while folding.
 const REFERENCES_AT_A_TIME: usize = 256;
 
@@ -54,14 +57,15 @@ struct Owner {
     /// References on their way into the bucket, by the sequence of their `DeliverySent`.
     storing: JoinSet<u64>,
     not_stored: BTreeMap<u64, usize>,
-    marked: Option<u64>,
+    /// What the bucket says: the mark, and how much waits for which account.
+    marked: (u64, BTreeMap<AccountId, usize>),
     counted: i64,
 }
 
 impl Owner {
     async fn open(worker: Arc<Worker>, lease: Lease) -> Self {
         let partition = lease.partition();
-        let after = low_water(&worker, &mark_key(&worker, &lease)).await;
+        let after = low_water(&worker, &mark_key(&worker.kind, partition)).await;
         let level_at = loop {
             let deadline = Instant::now() + DEADLINE;
             match worker.log.last_sequence(partition, deadline).await {
@@ -86,7 +90,8 @@ impl Owner {
             wakes: BinaryHeap::new(),
             storing: JoinSet::new(),
             not_stored: BTreeMap::new(),
-            marked: None,
+            // What an owner before said may not be true any more.
+            marked: (u64::MAX, BTreeMap::new()),
             counted: 0,
         }
     }
@@ -294,6 +299,8 @@ impl Owner {
     }
 
     fn wake(&mut self, after: Duration, key: LaneKey) {
+        // Looked at again from time to time: the system's clock may be set, or stand still, meanwhile.
+        let after = after.min(LONGEST_SLEEP);
         // Times on the log count milliseconds: not a moment too early.
         let at = Instant::now() + after + Duration::from_millis(1);
         self.wakes.push(Reverse((at, key)));
@@ -340,13 +347,19 @@ impl Owner {
         ];
         let lowest = lowest.into_iter().flatten().min();
         let mark = lowest.map_or(position, |lowest| position.min(lowest - 1));
-        // Sequence 0 need not be said, and what is said already neither.
-        if mark == 0 || self.marked == Some(mark) {
+        let waiting = self.lanes.waiting();
+        if self.marked.0 == mark && self.marked.1 == *waiting {
             return;
         }
-        let key = mark_key(&worker, &self.desk.lease);
-        match worker.marks.put(&key, mark.to_string().into()).await {
-            Ok(()) => self.marked = Some(mark),
+        let key = mark_key(&worker.kind, self.desk.lease.partition());
+        let headers = accounts::waiting_header(waiting);
+        let marked = (mark, waiting.clone());
+        match worker
+            .marks
+            .put_with(&key, mark.to_string().into(), headers)
+            .await
+        {
+            Ok(()) => self.marked = marked,
             Err(error) => warn!(error = %Chain(&error), "the low-water mark cannot be written now"),
         }
     }
@@ -415,10 +428,6 @@ async fn account_of(worker: &Worker, id: &delivery::Id, n: u16) -> Option<Accoun
             }
         }
     }
-}
-
-fn mark_key(worker: &Worker, lease: &Lease) -> String {
-    format!("{}.{}", worker.kind, lease.partition())
 }
 
 /// Where to begin; 0 when nobody knows.

@@ -2,6 +2,7 @@
 //! with `--json`, for programs.
 
 pub mod backup;
+pub mod channels;
 pub mod config;
 pub mod lag;
 pub mod log;

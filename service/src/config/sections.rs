@@ -156,6 +156,16 @@ section! {
         valid_for_s: Seconds = seconds(31_536_000).or(86_400),
         /// The waits between tries after a passing failure, with full jitter; the last one repeats.
         transient_schedule_ms: Vec<Milliseconds> = schedule().or([1_000, 5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000].map(Milliseconds)),
+        /// How often an account that needs its operator is tried with one message, all workers together. Providers count calls with a wrong token.
+        probe_every_ms: Milliseconds = milliseconds(DAY_MS).or(60_000),
+        /// The circuit breaker of an account looks at this many of its last calls.
+        breaker_calls: usize = count(1, 10_000).or(20usize),
+        /// It opens when so many of them in a hundred failed in passing (TRANSIENT, UNSURE) …
+        breaker_failing_percent: u64 = whole(1, 100).or(50u64),
+        /// … and all of them were made within this time.
+        breaker_within_ms: Milliseconds = milliseconds(DAY_MS).or(30_000),
+        /// How long it stays open; then one message tries whether the provider is well again.
+        breaker_open_ms: Milliseconds = milliseconds(DAY_MS).or(30_000),
         /// The largest body of a webhook call, in bytes.
         webhook_body_limit_bytes: usize = count(1_024, 4 * 1_048_576).or(4_194_304usize),
     }

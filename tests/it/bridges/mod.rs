@@ -5,3 +5,4 @@ mod outbound;
 pub mod stage;
 mod takeover;
 mod trouble;
+mod waits;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use chat4all_channel_bridges::config::{Account, Pace, Unsure};
-use chat4all_channel_bridges::{Bridges, Config, RunError, whatsapp};
+use chat4all_channel_bridges::{Breaker, Bridges, Config, RunError, whatsapp};
 use chat4all_domain::delivery::{self, Entry, Operation, Status};
 use chat4all_domain::message::{Accept, Content, Origin, Recipient, Standing};
 use chat4all_domain::{
@@ -86,6 +86,12 @@ pub fn pace() -> Pace {
         unsure_wait: Duration::from_millis(1_500),
         transient: [100, 300, 1_000].map(Duration::from_millis).to_vec(),
         probe_every: Duration::from_millis(1_500),
+        breaker: Breaker {
+            calls: 20,
+            failing_percent: 50,
+            within: Duration::from_secs(30),
+            open_for: Duration::from_secs(3),
+        },
         valid_for: Duration::from_secs(3_600),
     }
 }

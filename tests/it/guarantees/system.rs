@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chat4all_cli::embedded::{children_of, is_running, temp_dir};
+use chat4all_cli::embedded::{chat4all_program, children_of, is_running, temp_dir};
 use chat4all_domain::UserId;
 use chat4all_nats::Change;
 use chat4all_service::auth::{Grant, Scope, mint};
@@ -34,6 +35,8 @@ pub struct System {
     http: Client,
     dir: TempDir,
     split: bool,
+    /// What its roles know beside what `up` tells them.
+    settings: Vec<(String, String)>,
 }
 
 /// What a command was answered.
@@ -61,24 +64,40 @@ impl Answer {
 impl System {
     /// All roles in one process.
     pub async fn start() -> Self {
-        Self::started(false).await
+        Self::with(false, &[]).await
     }
 
     /// Every role a process of its own.
     pub async fn split() -> Self {
-        Self::started(true).await
+        Self::with(true, &[]).await
     }
 
-    async fn started(split: bool) -> Self {
+    /// With these variables for its roles.
+    pub async fn with(split: bool, more: &[(&str, &str)]) -> Self {
         let dir = temp_dir().unwrap();
-        let up = started(&dir, split).await;
+        let rate = ("CHAT4ALL_CHANNELS__WHATSAPP_MAIN__RATE_PER_S", "1000");
+        let settings = [&[rate], more].concat();
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings: Vec<_> = settings.collect();
+        let up = started(&dir, split, &settings).await;
         Self {
             env: up.variables(),
             up: Some(up),
             http: http(),
             dir,
             split,
+            settings,
         }
+    }
+
+    /// A `chat4all` command on this installation, as its operator would type it.
+    pub fn chat4all(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(chat4all_program().unwrap());
+        command.args(arguments).stdin(Stdio::null());
+        command.envs(&self.env).envs(self.settings.clone());
+        command
     }
 
     /// The process of a role or server.
@@ -99,7 +118,7 @@ impl System {
             running.copied().collect::<Vec<_>>()
         };
         until(left, Vec::is_empty).await;
-        let up = started(&self.dir, self.split).await;
+        let up = started(&self.dir, self.split, &self.settings).await;
         self.env = up.variables();
         self.up = Some(up);
     }
@@ -385,11 +404,11 @@ pub fn http() -> Client {
     builder.timeout(Duration::from_secs(30)).build().unwrap()
 }
 
-async fn started(dir: &TempDir, split: bool) -> Up {
-    let dir = dir.path().to_owned();
+async fn started(dir: &TempDir, split: bool, settings: &[(String, String)]) -> Up {
+    let (dir, settings) = (dir.path().to_owned(), settings.to_vec());
     let start = move || {
         let mut command = Up::command(&dir);
-        command.env("CHAT4ALL_CHANNELS__WHATSAPP_MAIN__RATE_PER_S", "1000");
+        command.envs(settings);
         if split {
             command.arg("--split");
         }

@@ -12,6 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 const FIRST_PORT: u16 = 10_000;
 /// Above those for HTTP and the simulator.
 const NATS_ABOVE: u16 = 60;
+/// As `up` does it.
+const SIMULATOR_ABOVE: u16 = 20;
+
+fn first_port() -> u16 {
+    FIRST_PORT + u16::try_from(std::process::id() % 200).unwrap() * 100
+}
 
 /// A `chat4all up`, killed at the end of the test.
 pub struct Up {
@@ -28,7 +34,7 @@ impl Up {
     /// Each process of tests looks for them in a hundred of its own, below those that the system gives to clients: the port
     /// of a part that was killed must not be taken by somebody else's before it is started again.
     pub fn command(dir: &Path) -> Command {
-        let http = FIRST_PORT + u16::try_from(std::process::id() % 200).unwrap() * 100;
+        let http = first_port();
         let mut command = Command::new(chat4all_program().unwrap());
         command
             .arg("up")
@@ -44,6 +50,11 @@ impl Up {
         }
         command.stdin(Stdio::null());
         command
+    }
+
+    /// Where its simulator is going to be, unless somebody has that port.
+    pub fn simulator() -> String {
+        format!("http://127.0.0.1:{}", first_port() + SIMULATOR_ABOVE)
     }
 
     /// Returns when it says that it runs.

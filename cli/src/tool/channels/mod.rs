@@ -1,0 +1,189 @@
+//! `chat4all channels`: how the accounts are doing, and an operator's word to one.
+
+mod row;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use chat4all_channel_bridges::accounts::Accounts;
+use chat4all_channel_bridges::state::{Decision, State};
+use chat4all_domain::{AccountId, ChannelKind, Timestamp};
+use chat4all_service::{Config, clock, config::Channel};
+use clap::{Args, Subcommand};
+
+use super::{Common, line, open_log};
+use row::Row;
+
+/// Flags of `chat4all channels`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  chat4all channels ls
+  chat4all channels ls --json | jq '.[] | select(.state != \"active\")'
+  chat4all channels pause whatsapp-main --reason 'number moves to another provider'
+  chat4all channels resume whatsapp-main --reason 'moved'
+
+A paused account holds its queue and fails nothing; it stays paused whatever restarts. The same with the nats CLI:
+nats kv get CHANNEL_STATE whatsapp.<account>")]
+pub struct ChannelsCommand {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show each account's state, what waits for it, and why.
+    #[command(after_help = "\
+States: active; paused (by an operator); held (the account must be repaired: one message a minute tries it); breaker open
+(its provider fails too often: one message tries it at the time shown); throttled (the provider wants fewer calls until
+then). Deliveries waiting are as of a second ago, while bridges run.
+
+Examples:
+  chat4all channels ls
+  chat4all channels ls --json | jq 'map(.waiting) | add'")]
+    Ls {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop an account: its queue waits until somebody resumes it.
+    #[command(after_help = "\
+Calls under way are finished. Nothing fails because of it; only what is not worth sending any more (valid_until) expires.
+
+Examples:
+  chat4all channels pause whatsapp-main --reason 'wrong template in campaign 7'
+  chat4all channels pause whatsapp-main --reason 'incident 4711' --by anna --json")]
+    Pause(Word),
+    /// Let an account go on. One that is held, or whose breaker is open, is tried at once instead of at its time.
+    #[command(after_help = "\
+Examples:
+  chat4all channels resume whatsapp-main --reason 'campaign stopped'
+  chat4all channels resume whatsapp-main --reason 'new token is in place'")]
+    Resume(Word),
+}
+
+/// An operator's word to one account.
+#[derive(Debug, Args)]
+struct Word {
+    /// The account, by its name in `[channels]`.
+    #[arg(value_name = "ACCOUNT")]
+    account: AccountId,
+    /// Why, for whoever looks at it next.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: String,
+    /// Who you are; without it, who is logged in.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the accounts, or changes how one is treated.
+///
+/// # Errors
+/// The configuration names no such account, or the broker does not answer.
+pub async fn run(command: &ChannelsCommand) -> anyhow::Result<()> {
+    let config = command.common.load()?.config;
+    let kinds = kinds(&config)?;
+    let accounts = Accounts::new(&open_log(&config, "channels").await?);
+    match &command.what {
+        What::Ls { json } => list(&accounts, &kinds, *json).await,
+        What::Pause(word) => say(&accounts, &kinds, word, ("is paused", State::pause)).await,
+        What::Resume(word) => say(&accounts, &kinds, word, ("is resumed", State::resume)).await,
+    }
+}
+
+type Kinds = BTreeMap<AccountId, ChannelKind>;
+
+fn kinds(config: &Config) -> anyhow::Result<Kinds> {
+    let kind = |(id, channel): (&String, &Channel)| {
+        let kind = match channel {
+            Channel::WhatsApp(_) => ChannelKind::WhatsApp,
+        };
+        Ok((id.parse().context("the id of an account")?, kind))
+    };
+    config.channels.iter().map(kind).collect()
+}
+
+async fn list(accounts: &Accounts, kinds: &Kinds, json: bool) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for (id, kind) in kinds {
+        rows.push(row(accounts, *kind, id).await?);
+    }
+    if json {
+        return Ok(line(serde_json::to_string(&rows)?)?);
+    }
+    line(Row::HEAD)?;
+    for row in rows {
+        line(row)?;
+    }
+    Ok(())
+}
+
+async fn row(accounts: &Accounts, kind: ChannelKind, id: &AccountId) -> anyhow::Result<Row> {
+    let state = accounts.state(kind, id).await?;
+    let waiting = accounts.waiting(kind).await?;
+    let waiting = waiting.map(|all| all.get(id).copied().unwrap_or(0));
+    Ok(Row::new((kind, id), state, waiting, now()))
+}
+
+async fn say(
+    accounts: &Accounts,
+    kinds: &Kinds,
+    word: &Word,
+    (done, decide): (&str, fn(&mut State, Decision) -> bool),
+) -> anyhow::Result<()> {
+    let id = &word.account;
+    let Some(kind) = kinds.get(id) else {
+        let known: Vec<_> = kinds.keys().map(AccountId::as_str).collect();
+        bail!(
+            "no account `{id}` in the configuration; there is {}",
+            match known[..] {
+                [] => "none".to_owned(),
+                _ => known.join(", "),
+            }
+        );
+    };
+    let decision = word.decision()?;
+    let fold = |state: &mut State| decide(state, decision.clone());
+    let (_, changed) = accounts.change((*kind, id), fold).await?;
+    let row = row(accounts, *kind, id).await?;
+    if word.json {
+        return Ok(line(serde_json::to_string(&row)?)?);
+    }
+    let word = if changed { done } else { "is as it was" };
+    line(format_args!("account `{id}` {word}"))?;
+    line(Row::HEAD)?;
+    Ok(line(row)?)
+}
+
+impl Word {
+    fn decision(&self) -> anyhow::Result<Decision> {
+        let login = || {
+            let names = ["SUDO_USER", "USER", "LOGNAME"];
+            let mut set = names.iter().filter_map(|name| std::env::var(name).ok());
+            set.find(|name| !name.is_empty())
+        };
+        let by = self.by.clone().or_else(login);
+        Ok(Decision {
+            since: now(),
+            by: by.context("nobody is logged in here: say who you are with --by")?,
+            reason: self.reason.clone(),
+        })
+    }
+}
+
+fn now() -> Timestamp {
+    clock::now().into()
+}
+
+fn reason(text: &str) -> Result<String, &'static str> {
+    let text = text.trim();
+    match text.chars().count() {
+        1..=500 => Ok(text.to_owned()),
+        _ => Err("1 to 500 characters"),
+    }
+}

@@ -1,0 +1,407 @@
+//! What waits, and for whom: a wait until tomorrow, an operator's pause, a breaker that opens, several workers at one account.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chat4all_channel_bridges::accounts::Accounts;
+use chat4all_channel_bridges::config::Account;
+use chat4all_channel_bridges::state::{Decision, State};
+use chat4all_domain::delivery::{Entry, FailureClass, Reason, Status};
+use chat4all_service::metrics::Metrics;
+use serde_json::{Value, json};
+
+use super::stage::{KIND, Posted, Stage, account_id, conversation, now, number, until};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn gauge(metrics: &Metrics, name: &str) -> bool {
+    let line = format!("{name}{{channel=\"whatsapp\",account=\"whatsapp-main\"}} 1");
+    metrics.encode().unwrap().contains(&line)
+}
+
+async fn shows(metrics: &Metrics, name: &str, wanted: bool) {
+    until(|| async { gauge(metrics, name) }, |seen| *seen == wanted).await;
+}
+
+fn decided(by: &str) -> Decision {
+    Decision {
+        since: now(),
+        by: by.to_owned(),
+        reason: "a test".to_owned(),
+    }
+}
+
+async fn change(stage: &Stage, fold: impl Fn(&mut State) -> bool) -> (State, bool) {
+    let accounts = Accounts::new(&stage.node.log);
+    accounts.change((KIND, &account_id()), fold).await.unwrap()
+}
+
+async fn texts(stage: &Stage, lanes: usize) -> Vec<Vec<String>> {
+    let mut all = Vec::new();
+    for i in 0..lanes {
+        all.push(stage.accepted(Some(&number(i))).await);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_until_tomorrow_is_the_same_after_a_kill_and_its_lane_does_not_overtake() {
+    let stage = Stage::start().await;
+    let bridges = stage.bridges().await;
+    // Tried once more after a day: worth it, because this one is worth sending for two.
+    let tomorrow =
+        json!({"to": number(1), "count": 1, "fault": {"kind": "error", "code": 131_049}});
+    stage.fault(tomorrow).await;
+    let lane = conversation();
+    let before = now();
+    let first = stage.post_for(lane, &[number(1)], "first", 2 * DAY).await;
+    let second = stage.post_for(lane, &[number(1)], "second", 2 * DAY).await;
+    let deferred = until(
+        || stage.entry(&first, 0),
+        |entry| entry.deferred_until.is_some(),
+    )
+    .await;
+    let moment = deferred.deferred_until.unwrap();
+    let wait = moment.unix_ms() - before.unix_ms();
+    assert!((86_400_000..86_460_000).contains(&wait), "{wait} ms");
+    let first_place = first.revision.get();
+    bridges.kill().await;
+    stage.forget_leases().await;
+    let bridges = stage.worker("bridges-2", &Metrics::new(), true).await;
+    // Another lane of the same partition: once that is sent, the whole partition is folded.
+    let partition = stage.node.log.partition_of(&first.id);
+    let other = loop {
+        let posted = stage.post(conversation(), &[number(2)], "other").await;
+        stage.reaches(&posted, 0, Status::Sent).await;
+        if stage.node.log.partition_of(&posted.id) == partition {
+            break posted;
+        }
+    };
+    assert!(other.revision.get() > first_place);
+    let entry = stage.entry(&first, 0).await;
+    assert_eq!((entry.deferred_until, entry.attempts), (Some(moment), 1));
+    assert_eq!(stage.entry(&second, 0).await.attempts, 0);
+    let calls = stage.calls().await;
+    let calls = calls.iter().filter(|call| call["to"] == number(1));
+    assert_eq!(calls.count(), 1, "asked once, before the kill");
+    bridges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_pause_holds_for_all_workers_and_for_those_to_come_and_fails_nothing() {
+    let stage = Stage::start().await;
+    let one = stage.bridges().await;
+    let other_metrics = Metrics::new();
+    let other = stage.worker("bridges-2", &other_metrics, false).await;
+    let (state, changed) = change(&stage, |state| state.pause(decided("anna"))).await;
+    assert!(changed && state.paused.is_some());
+    let (state, changed) = change(&stage, |state| state.pause(decided("bert"))).await;
+    assert!(!changed);
+    assert_eq!(state.paused.unwrap().by, "anna");
+    for metrics in [&stage.metrics, &other_metrics] {
+        shows(metrics, "account_paused", true).await;
+    }
+    let lanes: Vec<_> = (0..30).map(|_| conversation()).collect();
+    let mut posted: Vec<Posted> = Vec::new();
+    for text in ["first", "second"] {
+        for (i, lane) in lanes.iter().enumerate() {
+            posted.push(stage.post(*lane, &[number(i)], text).await);
+        }
+    }
+    // What waits is told within a second or so, account by account.
+    let accounts = Accounts::new(&stage.node.log);
+    let waiting = || async { accounts.waiting(KIND).await.unwrap() };
+    until(waiting, |waiting| {
+        waiting
+            .as_ref()
+            .and_then(|all| all.get(&account_id()).copied())
+            == Some(60)
+    })
+    .await;
+    one.kill().await;
+    other.kill().await;
+    stage.forget_leases().await;
+    let third_metrics = Metrics::new();
+    let third = stage.worker("bridges-3", &third_metrics, true).await;
+    shows(&third_metrics, "account_paused", true).await;
+    // It has all of them in hand, and sends none.
+    let lanes_waiting = |page: &String| {
+        page.contains(
+            "chat4all_bridge_lanes_waiting{channel=\"whatsapp\",account=\"whatsapp-main\"} 30",
+        )
+    };
+    until(|| async { third_metrics.encode().unwrap() }, lanes_waiting).await;
+    assert_eq!(stage.calls().await.len(), 0);
+    for one in &posted {
+        let entry = stage.entry(one, 0).await;
+        assert_eq!((entry.status(), entry.attempts), (Status::Pending, 0));
+    }
+    let (state, changed) = change(&stage, |state| state.resume(decided("bert"))).await;
+    assert!(changed && state.paused.is_none());
+    for one in &posted {
+        stage.reaches(one, 0, Status::Sent).await;
+    }
+    let expected = vec![["first", "second"]; lanes.len()];
+    assert_eq!(texts(&stage, lanes.len()).await, expected);
+    shows(&third_metrics, "account_paused", false).await;
+    until(waiting, |waiting| {
+        waiting.as_ref().is_some_and(|all| all.is_empty())
+    })
+    .await;
+    third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_fails_half_of_its_calls_is_left_alone_and_tried_with_one_at_a_time() {
+    let stage = Stage::with(|_, config| {
+        // What a lane waits is not what is looked at here.
+        config.pace.transient = vec![Duration::from_millis(50)];
+    })
+    .await;
+    let one = stage.bridges().await;
+    let other_metrics = Metrics::new();
+    let other = stage.worker("bridges-2", &other_metrics, false).await;
+    let busy = json!({"fault": {"kind": "http_status", "status": 503}});
+    stage.fault(busy).await;
+    let lanes: Vec<_> = (0..40).map(|_| conversation()).collect();
+    let mut posted: Vec<Posted> = Vec::new();
+    for text in ["first", "second"] {
+        for (i, lane) in lanes.iter().enumerate() {
+            posted.push(stage.post(*lane, &[number(i)], text).await);
+        }
+    }
+    for metrics in [&stage.metrics, &other_metrics] {
+        shows(metrics, "account_broken", true).await;
+    }
+    // 20 of one worker open it for both; what both had out by then is out.
+    let opened = stage.calls().await.len();
+    assert!(opened <= 20 + 19 + 64, "{opened} calls");
+    let accounts = Accounts::new(&stage.node.log);
+    let look = || async { accounts.state(KIND, &account_id()).await.unwrap() };
+    let broken = look().await.broken.unwrap();
+    assert!(
+        broken.failed * 2 >= broken.of && broken.of == 20,
+        "{broken:?}"
+    );
+    // Two tries later there were two more calls, and perhaps some that were still out.
+    let probes = |state: &State| {
+        let broken = state.broken.as_ref();
+        broken.map_or(0, |broken| {
+            broken.probe_at.unix_ms() - broken.since.unix_ms()
+        })
+    };
+    let settled = until(look, |state| probes(state) >= 6_000).await;
+    let before = stage.calls().await.len();
+    assert!(before <= opened + 64, "{before} calls after {opened}");
+    let next = probes(&settled) + 3_000;
+    until(look, |state| probes(state) >= next).await;
+    let after = until(|| stage.calls(), |calls| calls.len() > before).await;
+    assert!(after.len() <= before + 2, "{} after {before}", after.len());
+    for one in &posted {
+        assert_eq!(stage.entry(one, 0).await.status(), Status::Pending);
+    }
+    stage.no_faults().await;
+    for one in &posted {
+        stage.reaches(one, 0, Status::Sent).await;
+    }
+    let expected = vec![["first", "second"]; lanes.len()];
+    assert_eq!(texts(&stage, lanes.len()).await, expected);
+    for metrics in [&stage.metrics, &other_metrics] {
+        shows(metrics, "account_broken", false).await;
+    }
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_account_that_an_operator_resumes_is_tried_now_and_what_expired_meanwhile_failed_so()
+{
+    let stage = Stage::with(|_, config| {
+        config.pace.probe_every = Duration::from_secs(600);
+    })
+    .await;
+    let bridges = stage.bridges().await;
+    let expired = json!({"fault": {"kind": "token_expired"}});
+    stage.fault(expired).await;
+    let lasting = stage.post(conversation(), &[number(1)], "lasting").await;
+    shows(&stage.metrics, "account_held", true).await;
+    let valid_for = Duration::from_millis(1_500);
+    let short = stage
+        .post_for(conversation(), &[number(2)], "short", valid_for)
+        .await;
+    let entry = stage.is(&short, 0, Status::Failed).await;
+    let failed = entry.failed.unwrap();
+    assert_eq!(
+        (failed.class, failed.reason),
+        (FailureClass::Permanent, Reason::MessageExpired)
+    );
+    assert_eq!(stage.entry(&lasting, 0).await.status(), Status::Pending);
+    // Not repaired yet: tried once, and held again.
+    let before = stage.calls().await.len();
+    let (_, changed) = change(&stage, |state| state.resume(decided("anna"))).await;
+    assert!(changed);
+    until(|| stage.calls(), |calls| calls.len() == before + 1).await;
+    let accounts = Accounts::new(&stage.node.log);
+    let look = || async { accounts.state(KIND, &account_id()).await.unwrap() };
+    let state = until(look, |state| {
+        let held = state.held.as_ref();
+        held.is_some_and(|held| held.probe_at.unix_ms() > now().unix_ms() + 500_000)
+    })
+    .await;
+    assert_eq!(state.held.unwrap().code.as_deref(), Some("190"));
+    stage.no_faults().await;
+    let (_, changed) = change(&stage, |state| state.resume(decided("anna"))).await;
+    assert!(changed);
+    stage.reaches(&lasting, 0, Status::Sent).await;
+    shows(&stage.metrics, "account_held", false).await;
+    bridges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_customer_may_not_get_now_waits_in_every_conversation_and_at_every_worker() {
+    let stage = Stage::start().await;
+    let one = stage.bridges().await;
+    let other_metrics = Metrics::new();
+    let other = stage.worker("bridges-2", &other_metrics, false).await;
+    let pair = json!({"to": number(1), "fault": {"kind": "error", "code": 131_056}});
+    stage.fault(pair).await;
+    let first = stage.post(conversation(), &[number(1)], "first").await;
+    // Its third wait is 16 s: long enough to look around.
+    until(|| stage.entry(&first, 0), |entry| entry.attempts >= 3).await;
+    until(
+        || stage.entry(&first, 0),
+        |entry| entry.deferred_until.is_some(),
+    )
+    .await;
+    let told = || async {
+        let bucket = stage
+            .node
+            .log
+            .jetstream()
+            .get_stream("KV_CHANNEL_STATE")
+            .await;
+        bucket.unwrap().cached_info().state.messages
+    };
+    until(told, |entries| *entries == 1).await;
+    // One for each partition: both workers have some of these, and hear of it in a moment.
+    let mut elsewhere = Vec::new();
+    let mut partitions = BTreeSet::new();
+    while partitions.len() < 8 {
+        let posted = stage.post(conversation(), &[number(1)], "elsewhere").await;
+        partitions.insert(stage.node.log.partition_of(&posted.id));
+        elsewhere.push(posted);
+    }
+    let somebody = stage.post(conversation(), &[number(2)], "hello").await;
+    stage.reaches(&somebody, 0, Status::Sent).await;
+    for posted in &elsewhere {
+        let entry = stage.entry(posted, 0).await;
+        assert_eq!((entry.status(), entry.attempts), (Status::Pending, 0));
+    }
+    let calls = stage.calls().await;
+    let calls = calls.iter().filter(|call| call["to"] == number(1)).count();
+    assert_eq!(calls, 3, "those of the first conversation");
+    stage.no_faults().await;
+    for posted in elsewhere.iter().chain([&first]) {
+        stage.reaches(posted, 0, Status::Sent).await;
+    }
+    // What is over needs no place.
+    until(told, |entries| *entries == 0).await;
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_together_make_no_more_calls_at_a_time_than_the_account_may() {
+    const AT_A_TIME: usize = 8;
+    let stage = Stage::with(|_, config| {
+        let Account::WhatsApp(account) = config.accounts.values_mut().next().unwrap();
+        account.concurrency = AT_A_TIME;
+    })
+    .await;
+    let one = stage.bridges().await;
+    let other_metrics = Metrics::new();
+    let other = stage.worker("bridges-2", &other_metrics, false).await;
+    let owners = || async {
+        let leases = stage.node.log.jetstream().get_stream("KV_LEASES").await;
+        let leases = leases.unwrap();
+        let mut owners = Vec::new();
+        for partition in 0..8 {
+            let key = format!("$KV.LEASES.bridge-whatsapp.{partition:02}");
+            let entry = leases.get_last_raw_message_by_subject(&key).await.ok();
+            owners.extend(entry.map(|e| String::from_utf8(e.payload.to_vec()).unwrap()));
+        }
+        owners
+    };
+    until(owners, |owners| {
+        let of = |name: &str| owners.iter().filter(|owner| *owner == name).count();
+        of("bridges-1") == 4 && of("bridges-2") == 4
+    })
+    .await;
+    let latency = json!({"fault": {"kind": "latency", "ms": 100}});
+    stage.fault(latency).await;
+    let mut posted = Vec::new();
+    for i in 0..160 {
+        posted.push(stage.post(conversation(), &[number(i)], "hello").await);
+    }
+    for one in &posted {
+        stage.reaches(one, 0, Status::Sent).await;
+    }
+    let mut workers = BTreeSet::new();
+    for one in &posted {
+        for event in stage.history(one).await {
+            if let chat4all_domain::delivery::Event::Attempted { facts } = event {
+                workers.insert(facts.owner.split('/').next().unwrap().to_owned());
+            }
+        }
+    }
+    assert_eq!(workers.len(), 2, "{workers:?}");
+    let at = |call: &Value| {
+        let at = call["at"].as_str().unwrap();
+        let format = &time::format_description::well_known::Rfc3339;
+        let at = time::OffsetDateTime::parse(at, format).unwrap();
+        at.unix_timestamp_nanos() / 1_000
+    };
+    // Each was out for 100 ms at least, so those that came in within that time were out together.
+    let mut began: Vec<_> = stage.calls().await.iter().map(at).collect();
+    began.sort_unstable();
+    let together = began.iter().enumerate().map(|(i, begin)| {
+        let same = began[i..].iter().take_while(|at| **at < begin + 100_000);
+        same.count()
+    });
+    let most = together.max().unwrap();
+    assert!(most <= AT_A_TIME, "{most} calls at a time");
+    assert!(most > AT_A_TIME / 2, "only {most} calls at a time");
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_that_race_with_the_calls_answer_find_their_message_from_either_side() {
+    let stage = Stage::with(|simulated, config| {
+        simulated.settings.batch_max = 1;
+        let Account::WhatsApp(account) = config.accounts.values_mut().next().unwrap();
+        account.echoes = false;
+    })
+    .await;
+    let bridges = stage.bridges().await;
+    // The webhooks are taken just before the call is answered: who is faster differs from one to the next.
+    let early = json!({"fault": {"kind": "early_receipts", "steps": ["sent", "delivered"]}});
+    stage.fault(early).await;
+    let mut posted = Vec::new();
+    for i in 0..150 {
+        posted.push(stage.post(conversation(), &[number(i)], "hello").await);
+    }
+    for one in &posted {
+        let all = |entry: &Entry| {
+            let times = [entry.sent_at, entry.delivered_at, entry.read_at];
+            times.iter().all(Option::is_some)
+        };
+        let entry = until(|| stage.entry(one, 0), all).await;
+        assert_eq!((entry.status(), entry.attempts), (Status::Read, 1));
+    }
+    // Some were put aside, and none was left there.
+    let aside = |page: &String| page.contains("why=\"unknown_message\"");
+    assert!(aside(&stage.metrics.encode().unwrap()), "none was early");
+    until(|| stage.parked(), Vec::is_empty).await;
+    bridges.stop().await;
+}

@@ -1,0 +1,7 @@
+//! Hours of trouble and several workers, seconds long: each against a `chat4all up` with real processes.
+
+mod held;
+mod pair;
+mod shared;
+mod site;
+mod token;

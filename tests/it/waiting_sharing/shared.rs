@@ -1,0 +1,229 @@
+//! Two projectors and two bridges share the work; one of each stands still for a while and wakes, is killed, and is asked to
+//! stop, under load all the time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chat4all_domain::delivery::Event;
+use chat4all_nats::Change;
+use chat4all_service::clock;
+use rustix::process::Signal;
+use serde_json::json;
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+
+use super::site::{Extra, leases, reached, shares};
+use crate::guarantees::system::{Logged, System, log_of, phone};
+use crate::whole_system::in_flight::{self, InFlight};
+use crate::whole_system::{
+    Messages, all_read, compare, handed_over, on_the_log, shown, total, without,
+};
+
+const LANES: usize = 48;
+const CLIENTS: usize = 6;
+/// The roles, and what their leases are called.
+const ROLES: [(&str, &str); 2] = [("projector", "projector"), ("bridges", "bridge-whatsapp")];
+/// Leases are even that soon after any change.
+const EVEN: Duration = Duration::from_secs(30);
+/// What a killed or frozen worker had is somebody else's.
+const TAKEN_OVER: Duration = Duration::from_secs(15);
+/// What a worker that stops gives back is somebody else's: two seconds, and one more for a busy machine.
+const GIVEN_OVER: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm() {
+    let system = Arc::new(System::split().await);
+    let latency = json!({"fault": {"kind": "latency", "ms": [50, 150]}});
+    system.fault(latency).await;
+    let first = workers(&system).await;
+    let extras = both(&system).await;
+    let second: BTreeSet<_> = workers(&system).await.difference(&first).cloned().collect();
+    let load = Load::start(&system).await;
+    load.goes_on().await;
+
+    // Longer than a lease lasts. The real thing is a minute: CHAT4ALL_TEST_FREEZE_S=60.
+    let freeze = std::env::var("CHAT4ALL_TEST_FREEZE_S").ok();
+    let freeze = freeze.map_or(13, |text| text.parse().unwrap());
+    extras.iter().for_each(|extra| extra.signal(Signal::STOP));
+    let (frozen, since) = (clock::now(), tokio::time::Instant::now());
+    all_have(&system, &[8], TAKEN_OVER, "taken over from the frozen").await;
+    tokio::time::sleep_until(since + Duration::from_secs(freeze)).await;
+    extras.iter().for_each(|extra| extra.signal(Signal::CONT));
+    let woken = clock::now();
+    all_have(&system, &[4, 4], EVEN, "even again after it woke").await;
+    load.goes_on().await;
+
+    extras.iter().for_each(|extra| extra.signal(Signal::KILL));
+    let killed = clock::now();
+    all_have(&system, &[8], TAKEN_OVER, "taken over from the killed").await;
+    drop(extras);
+    let extras = both(&system).await;
+    load.goes_on().await;
+    extras.iter().for_each(|extra| extra.signal(Signal::TERM));
+    all_have(&system, &[8], GIVEN_OVER, "given over by the stopped").await;
+    for mut extra in extras {
+        let status = tokio::task::spawn_blocking(move || extra.child.wait().unwrap());
+        assert!(status.await.unwrap().success());
+    }
+
+    let accepted = load.finish().await;
+    all_read(&system, total(&accepted)).await;
+    let log = log_of(&system.env).await;
+    let up = system.first_conversation().await;
+    let calls = system.taken().await;
+    let (firsts, repeats) = in_flight::apart(&calls);
+    println!("{} accepted, {} calls", total(&accepted), calls.len());
+    compare("the log", &accepted, &without(&up, on_the_log(&log)));
+    compare(
+        "the read models",
+        &accepted,
+        &without(&up, shown(&system).await),
+    );
+    compare("the provider", &accepted, &handed_over(&firsts));
+    let moments = [frozen, killed].map(|moment| InFlight::at(&log, moment));
+    let bound: BTreeSet<_> = moments.iter().flat_map(InFlight::attempts).collect();
+    let unexplained: Vec<_> = repeats
+        .iter()
+        .filter(|repeat| !bound.contains(&repeat.repeated))
+        .collect();
+    assert!(
+        unexplained.is_empty(),
+        "repeated without a reason: {unexplained:?}"
+    );
+    let slept = attempts_of(&log, &second, frozen, woken);
+    assert_eq!(slept, 0, "attempts of a worker that stood still");
+    let (before, after) = (
+        attempts_of(&log, &second, OffsetDateTime::UNIX_EPOCH, frozen),
+        attempts_of(&log, &second, woken, killed),
+    );
+    println!(
+        "{} in flight at the freeze and the kill, {} repeated; attempts of the frozen one: {before} before, {after} after",
+        bound.len(),
+        repeats.len()
+    );
+    assert!(before > 0 && after > 0, "it worked before, and again after");
+}
+
+/// Another process of both roles, when they have their share.
+async fn both(system: &System) -> Vec<Extra> {
+    let mut extras = Vec::new();
+    for (role, _) in ROLES {
+        extras.push(Extra::start(system, role).await);
+    }
+    all_have(system, &[4, 4], EVEN, "even with two").await;
+    extras
+}
+
+async fn all_have(system: &System, wanted: &[usize], within: Duration, what: &str) {
+    let look = async || {
+        let mut all = BTreeMap::new();
+        for (role, leases_of) in ROLES {
+            all.insert(role, shares(&leases(system, leases_of).await));
+        }
+        all
+    };
+    reached(what, within, look, |all| {
+        all.values().all(|shares| shares == wanted)
+    })
+    .await;
+}
+
+/// Who has leases now.
+async fn workers(system: &System) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for (_, leases_of) in ROLES {
+        all.extend(leases(system, leases_of).await.into_values());
+    }
+    all
+}
+
+/// Attempts of these workers that the broker stored between two moments.
+fn attempts_of(
+    log: &[Logged],
+    workers: &BTreeSet<String>,
+    from: OffsetDateTime,
+    until: OffsetDateTime,
+) -> usize {
+    let between = log
+        .iter()
+        .filter(|logged| (from..until).contains(&logged.stored_at));
+    let events = between.flat_map(|logged| match &logged.change {
+        Change::Delivery(_, events) => &events[..],
+        _ => &[],
+    });
+    let theirs = events.filter(|recorded| match &recorded.event {
+        Event::Attempted { facts } => workers.iter().any(|name| facts.owner.starts_with(name)),
+        _ => false,
+    });
+    theirs.count()
+}
+
+/// Clients that post all the time, each in conversations of its own, one message after the other.
+struct Load {
+    system: Arc<System>,
+    done: Arc<AtomicBool>,
+    clients: JoinSet<Messages>,
+}
+
+impl Load {
+    async fn start(system: &Arc<System>) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for client in 0..CLIENTS {
+            let mut groups = Vec::new();
+            for i in (client..LANES).step_by(CLIENTS) {
+                groups.push(system.group("ana", &[phone(i)]).await);
+            }
+            let (system, done) = (Arc::clone(system), Arc::clone(&done));
+            clients.spawn(async move {
+                let mut told = Messages::new();
+                for number in 0.. {
+                    if done.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let group: &String = &groups[number % groups.len()];
+                    let accepted = system.say("ana", group, &number.to_string()).await;
+                    let messages = told.entry(group.clone()).or_default();
+                    messages.push(accepted.text("message_id"));
+                    // Some 100 messages/s together.
+                    tokio::time::sleep(Duration::from_millis(60)).await;
+                }
+                told
+            });
+        }
+        let system = Arc::clone(system);
+        Self {
+            system,
+            done,
+            clients,
+        }
+    }
+
+    /// The provider is handed a hundred more.
+    async fn goes_on(&self) {
+        let taken = async || {
+            let stats = self
+                .system
+                .simulator(reqwest::Method::GET, "stats", None)
+                .await;
+            stats["calls"]["accepted"].as_u64().unwrap()
+        };
+        let before = taken().await;
+        let patience = Duration::from_secs(60);
+        reached("a hundred more", patience, taken, |taken| {
+            *taken >= before + 100
+        })
+        .await;
+    }
+
+    async fn finish(mut self) -> Messages {
+        self.done.store(true, Ordering::SeqCst);
+        let mut told = Messages::new();
+        while let Some(client) = self.clients.join_next().await {
+            told.extend(client.unwrap());
+        }
+        told
+    }
+}

@@ -1,0 +1,185 @@
+//! What these tests do to a running system beside what clients do.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::TcpListener;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::guarantees::system::{Call, System, http};
+use crate::support::up::send;
+
+/// Long enough for a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+/// The second account at the provider.
+pub const TWO: &str = "whatsapp-two";
+pub const NUMBER_OF_TWO: &str = "200000000000001";
+const SECRET: &str = "a secret of the second account";
+
+/// The variables of a second account, for an `up` whose simulator is at `simulator`.
+pub fn second_account(simulator: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("CHAT4ALL_CHANNELS__WHATSAPP_TWO__KIND", "whatsapp".into()),
+        (
+            "CHAT4ALL_CHANNELS__WHATSAPP_TWO__PHONE_NUMBER_ID",
+            NUMBER_OF_TWO.into(),
+        ),
+        ("CHAT4ALL_CHANNELS__WHATSAPP_TWO__TOKEN", SECRET.into()),
+        ("CHAT4ALL_CHANNELS__WHATSAPP_TWO__APP_SECRET", SECRET.into()),
+        (
+            "CHAT4ALL_CHANNELS__WHATSAPP_TWO__VERIFY_TOKEN",
+            SECRET.into(),
+        ),
+        (
+            "CHAT4ALL_CHANNELS__WHATSAPP_TWO__API_BASE",
+            format!("{simulator}/v25.0"),
+        ),
+    ]
+}
+
+/// The provider learns of the second account.
+pub async fn introduce_second_account(system: &System) {
+    let bridges = &system.env["CHAT4ALL_URL"];
+    let account = json!({
+        "display_phone_number": "+49 30 234567", "waba_id": "200000000000002",
+        "token": SECRET, "app_secret": SECRET, "verify_token": SECRET,
+        "webhook_url": format!("{bridges}/webhooks/whatsapp/{TWO}"),
+    });
+    let path = format!("accounts/{NUMBER_OF_TWO}");
+    system.simulator(Method::PUT, &path, Some(account)).await;
+}
+
+/// The answer of a `chat4all` command that has to succeed, as JSON.
+pub async fn operator(system: &System, arguments: &[&str]) -> Value {
+    let mut command = system.chat4all(arguments);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What `chat4all channels ls` says about an account.
+pub async fn account(system: &System, id: &str) -> Value {
+    let rows = operator(system, &["channels", "ls", "--json"]).await;
+    let mut rows = rows.as_array().unwrap().iter();
+    rows.find(|row| row["account"] == id).unwrap().clone()
+}
+
+/// Another process of a role, beside those of `up`: nobody starts it again.
+pub struct Extra {
+    pub child: Child,
+    pub name: String,
+    url: String,
+    _log: tempfile::NamedTempFile,
+}
+
+impl Extra {
+    /// Starts it and waits until it is ready.
+    pub async fn start(system: &System, role: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = port.local_addr().unwrap();
+        drop(port);
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command: Command = system.chat4all(&[role]);
+        command.env("CHAT4ALL_HTTP__LISTEN", listen.to_string());
+        command.stderr(File::create(log.path()).unwrap());
+        let extra = Self {
+            child: command.spawn().unwrap(),
+            name: role.to_owned(),
+            url: format!("http://{listen}"),
+            _log: log,
+        };
+        extra.ready().await;
+        extra
+    }
+
+    async fn ready(&self) {
+        let (client, begun) = (http(), Instant::now());
+        loop {
+            let answer = client.get(format!("{}/readyz", self.url)).send().await;
+            if answer.as_ref().is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+            let waited = begun.elapsed();
+            assert!(waited < PATIENCE, "{} not ready: {answer:?}", self.name);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        send(self.child.id(), signal);
+    }
+}
+
+impl Drop for Extra {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The texts that the provider took, by number, in their order.
+pub fn by_number(calls: &[Call]) -> BTreeMap<String, Vec<String>> {
+    let mut found = BTreeMap::<_, Vec<_>>::new();
+    for call in calls {
+        let texts = found.entry(call.to.clone()).or_default();
+        texts.push(call.text.clone());
+    }
+    found
+}
+
+/// Who has the partitions of a role: worker by partition.
+pub async fn leases(system: &System, role: &str) -> BTreeMap<u8, String> {
+    let url = &system.env["CHAT4ALL_NATS__URL"];
+    let client = crate::support::log::client(url, "observer").await;
+    let jetstream = async_nats::jetstream::new(client);
+    let leases = jetstream.get_stream_no_info("KV_LEASES").await.unwrap();
+    let mut found = BTreeMap::new();
+    for partition in 0..8_u8 {
+        let key = format!("$KV.LEASES.{role}.{partition:02}");
+        let Ok(entry) = leases.get_last_raw_message_by_subject(&key).await else {
+            continue;
+        };
+        if entry.headers.get("KV-Operation").is_none() {
+            let worker = String::from_utf8(entry.payload.to_vec()).unwrap();
+            found.insert(partition, worker);
+        }
+    }
+    found
+}
+
+/// How many of them each worker has, fewest first.
+pub fn shares(leases: &BTreeMap<u8, String>) -> Vec<usize> {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for worker in leases.values() {
+        *counts.entry(worker).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_values().collect();
+    counts.sort_unstable();
+    counts
+}
+
+/// Waits for a level; after `within` says what was seen last.
+pub async fn reached<T: std::fmt::Debug>(
+    what: &str,
+    within: Duration,
+    look: impl AsyncFn() -> T,
+    is: impl Fn(&T) -> bool,
+) -> Duration {
+    let begun = Instant::now();
+    loop {
+        let seen = look().await;
+        let waited = begun.elapsed();
+        if is(&seen) {
+            println!("{what} after {waited:?}");
+            return waited;
+        }
+        assert!(waited < within, "{what}: not within {within:?}: {seen:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
