@@ -15,8 +15,9 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
 use super::load::Load;
+use super::requests::End;
 use crate::guarantees::system::System;
-use crate::support::log;
+use crate::support::behind::freeze;
 use crate::support::up::send;
 
 pub const VICTIMS: [&str; 5] = [
@@ -40,9 +41,9 @@ pub struct Kill {
     pub victim: &'static str,
     /// It was seen dead then, by the clock of this machine.
     pub dead_at: OffsetDateTime,
-    /// How much was in flight: requests that it had taken and not answered (command-api, query-api), requests that waited for
-    /// it (nats-server), events on the log that it had not projected (projector), calls that the provider had taken and not
-    /// answered (bridges).
+    /// How much it cut: requests that it had taken and never answered (command-api, query-api), requests sent before it and
+    /// not granted when the broker was gone (nats-server), events that were on the log before it and not projected when the
+    /// projector was frozen, calls that the provider had taken and not answered (bridges).
     pub hit: usize,
 }
 
@@ -119,35 +120,39 @@ async fn kill(system: &System, load: &Load, rng: &mut Rng, victim: &'static str)
         .last()
         .map_or(0, |call| call.seq);
     let busy = async || match victim {
-        "query-api" => count(&counts.asking) > 0,
+        "query-api" => !counts.queries.open().is_empty(),
         "bridges" => unanswered(system, last, clock::now()).await > 0,
         _ => {
             load.allow(1);
-            count(&counts.posting) > 0
+            !counts.posts.open().is_empty()
         }
     };
     soon(victim, busy).await;
     let pid = system.process(victim);
     let pid = pid.unwrap_or_else(|| panic!("{victim} worked a moment ago, and is gone"));
-    let (posting, asking) = (count(&counts.posting), count(&counts.asking));
-    let (posts_cut, queries_cut) = (count(&counts.posts_cut), count(&counts.queries_cut));
+    let behind = match victim {
+        // Soon it is level again: it is caught in the act, and killed where it stands.
+        "projector" => freeze(&system.env, pid).await,
+        _ => 0,
+    };
+    let (posts, queries) = (counts.posts.open(), counts.queries.open());
     send(pid, Signal::KILL);
     while is_running(pid) {
         sleep(Duration::from_millis(1)).await;
     }
     let dead_at = clock::now();
+    // Who waited for it notices at once, because the connection is gone; who waits for what is behind it goes on waiting.
+    sleep(Duration::from_millis(100)).await;
+    let cut = |end| end == Some(End::Cut);
     let hit = match victim {
-        "nats-server" => posting,
-        "projector" => not_projected(system).await,
+        // A 202 needs the broker. What had none by now, and is not refused, waits for the next one.
+        "nats-server" => counts.posts.count(&posts, |end| {
+            end.is_none_or(|end| matches!(end, End::Answered(status) if status.is_server_error()))
+        }),
+        "projector" => usize::try_from(behind).unwrap(),
         "bridges" => unanswered(system, 0, dead_at).await,
-        _ => {
-            // Who waited notices at once: the connection is gone.
-            sleep(Duration::from_millis(100)).await;
-            match victim {
-                "command-api" => posting.min(count(&counts.posts_cut) - posts_cut),
-                _ => asking.min(count(&counts.queries_cut) - queries_cut),
-            }
-        }
+        "command-api" => counts.posts.count(&posts, cut),
+        _ => counts.queries.count(&queries, cut),
     };
     counts.eager.store(false, Ordering::SeqCst);
     Kill {
@@ -175,19 +180,6 @@ async fn unanswered(system: &System, since: u64, moment: OffsetDateTime) -> usiz
         .iter()
         .filter(|call| call.at_unix_ms <= at && at < call.at_unix_ms + call.latency_ms);
     open.count()
-}
-
-/// Events on the log behind the checkpoints. The log goes on, so it is read first.
-async fn not_projected(system: &System) -> usize {
-    let mut layout = log::layout(1);
-    layout.max_bytes = 0;
-    let log = log::opened(&system.env["CHAT4ALL_NATS__URL"], "observer", &layout).await;
-    let mut stored = 0;
-    for partition in log.partitions().all() {
-        let stream = log.stream(partition).get_info().await.unwrap();
-        stored += usize::try_from(stream.state.last_sequence).unwrap();
-    }
-    stored.saturating_sub(projected(system).await)
 }
 
 /// How far the read models are, over all partitions.
