@@ -297,6 +297,16 @@ impl System {
         jetstream::new(client.unwrap())
     }
 
+    /// The values of a role's metrics whose names and labels begin like this.
+    pub async fn metrics(&self, base: &str, series: &str) -> Vec<f64> {
+        let request = self.request(Method::GET, format!("{base}/metrics"));
+        let page = self.send(request).await.body;
+        let lines = page.as_str().unwrap().lines();
+        let found = lines.filter_map(|line| line.strip_prefix("chat4all_")?.strip_prefix(series));
+        let values = found.map(|rest| rest.rsplit([' ', '}']).next().unwrap().parse().unwrap());
+        values.collect()
+    }
+
     /// Where a role's process listens, by the variables it was started with.
     pub fn role(&self, name: &str) -> Option<Role> {
         let pid = self.up.process(name)?;
