@@ -33,6 +33,7 @@ type Messages = BTreeMap<String, Vec<String>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     let mut rng = Rng::with_seed(seed("whole system"));
+    let begun = Instant::now();
     let system = Arc::new(System::split().await);
     // Long enough for a kill to find calls that are not answered yet.
     let latency = json!({"fault": {"kind": "latency", "ms": [30, 200]}});
@@ -40,7 +41,9 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
 
     let load = Load::start(&system).await;
     let kills = kills::all(&system, &load, &mut rng).await;
+    println!("killed enough after {:?}", begun.elapsed());
     let told = load.finish(MESSAGES).await;
+    println!("all accepted after {:?}", begun.elapsed());
     for kill in &kills {
         println!("{kill}");
     }
@@ -61,6 +64,7 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     );
 
     all_read(&system, total(&accepted)).await;
+    println!("all read after {:?}", begun.elapsed());
     let log = log_of(&system.env).await;
     let first = system.first_conversation().await;
     let on_log = without(&first, on_the_log(&log));

@@ -1,5 +1,7 @@
 //! What an accept costs, what it stores, and what it leaves behind for those who look.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures::future::join_all;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -208,28 +210,32 @@ async fn who_has_lost_too_many_races_is_told_so_and_counted() {
     let apis = join_all((0..8).map(|_| Api::start(&broker))).await;
     let group = apis[0].group(&["ana", "ben"]).await;
     let path = format!("/v1/conversations/{group}/participants");
-    let (mut added, mut refused) = (0, 0);
-    for round in 0.. {
-        assert!(round < 15, "{added} were added, and nobody lost six times");
-        // At the same moment each instance adds somebody else: one of them wins, the others decide again.
-        let adds = apis.iter().enumerate().map(async |(i, api)| {
-            let somebody = json!({"user_id": user(&format!("user {round} {i}"))});
-            api.post("ana", &path, &somebody).send().await
-        });
-        for answer in join_all(adds).await {
+    // Each instance adds one after the other, and all of them at once, until one has lost six times in a row: who has won
+    // knows the state and begins with a lead.
+    let lost = AtomicBool::new(false);
+    let adds = apis.iter().enumerate().map(async |(i, api)| {
+        let mut added = 0;
+        for number in 0..60 {
+            let somebody = json!({"user_id": user(&format!("user {number} {i}"))});
+            let answer = api.post("ana", &path, &somebody).send().await;
             match answer.status.as_u16() {
                 200 => added += 1,
                 409 => {
                     assert_eq!(answer.body["code"], "conflict", "{}", answer.body);
-                    refused += 1;
+                    lost.store(true, Ordering::SeqCst);
+                    return (added, 1);
                 }
                 other => panic!("{other}: {}", answer.body),
             }
+            if lost.load(Ordering::SeqCst) {
+                break;
+            }
         }
-        if refused > 0 {
-            break;
-        }
-    }
+        (added, 0)
+    });
+    let sum = |(added, refused), (more, others)| (added + more, refused + others);
+    let (added, refused) = join_all(adds).await.into_iter().fold((0, 0), sum);
+    assert!(refused > 0, "{added} were added, and nobody lost six times");
     let joined = broker.events("ParticipantJoined").await.len();
     assert_eq!(joined, added, "who was refused is not there");
     let counted = join_all(apis.iter().map(async |api| {

@@ -54,37 +54,46 @@ impl fmt::Display for Kill {
     }
 }
 
-/// Kills each of [`VICTIMS`] until [`KILLS_EACH`] of its kills have hit something, in rounds of random order. `up` starts them
-/// again; nobody is killed again before it has worked.
+/// Kills each of [`VICTIMS`] until [`KILLS_EACH`] of its kills have hit something, in random order. `up` starts them again;
+/// nobody is killed again before it has worked.
 pub async fn all(system: &System, load: &Load, rng: &mut Rng) -> Vec<Kill> {
     let mut kills: Vec<Kill> = Vec::new();
     let mut worked = BTreeMap::new();
     loop {
         let of = |victim: &'static str| kills.iter().filter(move |kill| kill.victim == victim);
         let hits = |victim| of(victim).filter(|kill| kill.hit > 0).count();
-        let mut round: Vec<_> = VICTIMS
+        let mut left: Vec<_> = VICTIMS
             .into_iter()
             .filter(|victim| hits(victim) < KILLS_EACH && of(victim).count() < TRIES_EACH)
             .collect();
-        if round.is_empty() {
+        if left.is_empty() {
             return kills;
         }
-        rng.shuffle(&mut round);
-        for victim in round {
-            let before = worked.get(victim).copied().unwrap_or(0);
-            works_again(system, load, victim, before).await;
-            kills.push(kill(system, load, rng, victim).await);
-            worked.insert(victim, work(system, load, victim).await);
-        }
+        rng.shuffle(&mut left);
+        let victim = one_that_works(system, load, &left, &worked).await;
+        kills.push(kill(system, load, rng, victim).await);
+        worked.insert(victim, work(system, load, victim).await);
     }
 }
 
-/// Waits until the victim has done more than `before`, with a trickle of messages for it to work on.
-async fn works_again(system: &System, load: &Load, victim: &str, before: usize) {
+/// The first of these that has done more than when it had just been killed. Until there is one, a trickle of messages is there
+/// for them to work on.
+async fn one_that_works(
+    system: &System,
+    load: &Load,
+    victims: &[&'static str],
+    worked: &BTreeMap<&str, usize>,
+) -> &'static str {
     let deadline = Instant::now() + PATIENCE;
-    while work(system, load, victim).await <= before {
+    loop {
+        for victim in victims {
+            let before = worked.get(victim).copied().unwrap_or(0);
+            if work(system, load, victim).await > before {
+                return victim;
+            }
+        }
         let waits = Instant::now() < deadline;
-        assert!(waits, "{victim} does not work again: still {before} done");
+        assert!(waits, "none of {victims:?} works again: {worked:?}");
         load.allow(2);
         sleep(Duration::from_millis(100)).await;
     }
