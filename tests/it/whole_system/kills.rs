@@ -1,6 +1,6 @@
 //! Kills with -9 at random moments of a load, and what was in flight at each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
 use super::load::Load;
-use super::requests::End;
+use super::requests::{End, Requests};
 use crate::guarantees::system::System;
 use crate::support::behind::freeze;
 use crate::support::up::send;
@@ -150,8 +150,14 @@ async fn kill(system: &System, load: &Load, rng: &mut Rng, victim: &'static str)
         sleep(Duration::from_millis(1)).await;
     }
     let dead_at = clock::now();
-    // Who waited for it notices at once, because the connection is gone; who waits for what is behind it goes on waiting.
-    sleep(Duration::from_millis(100)).await;
+    match victim {
+        // Who waits for what is behind it goes on waiting: it takes longer than that to start again.
+        "nats-server" => sleep(Duration::from_millis(100)).await,
+        // The connection is gone: who waited for it notices.
+        "command-api" => ended(&counts.posts, &posts).await,
+        "query-api" => ended(&counts.queries, &queries).await,
+        _ => {}
+    }
     let cut = |end| end == Some(End::Cut);
     let hit = match victim {
         // A 202 needs the broker. What had none by now, and is not refused, waits for the next one.
@@ -169,6 +175,12 @@ async fn kill(system: &System, load: &Load, rng: &mut Rng, victim: &'static str)
         dead_at,
         hit,
     }
+}
+
+/// Waits until each of these requests has ended, whichever way.
+async fn ended(requests: &Requests, these: &BTreeSet<u64>) {
+    let all = async || requests.count(these, |end| end.is_none()) == 0;
+    soon("who waited for the dead one notices", all).await;
 }
 
 /// Waits for a level.
