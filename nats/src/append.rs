@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::direct::{self, Stored};
+use crate::resolved::{Answer, Found};
 use crate::{Log, streams};
 
 /// Pause before an ambiguous publish is repeated.
@@ -86,7 +87,7 @@ pub async fn append(log: &Log, append: &Append, deadline: Instant) -> Result<Rev
     }
     let mut ambiguous = false;
     loop {
-        match publish(log, append).await {
+        let answer = match publish(log, append).await {
             Ok(revision) => {
                 log.fullness()
                     .appended(append.partition, append.payload.len());
@@ -99,22 +100,27 @@ pub async fn append(log: &Log, append: &Append, deadline: Instant) -> Result<Rev
                     bytes: append.payload.len(),
                 });
             }
-            Err(Outcome::Full | Outcome::TooLarge | Outcome::NotPublished) => {}
-            Err(Outcome::Ask) => ambiguous = true,
-        }
+            Err(Outcome::Full | Outcome::TooLarge | Outcome::NotPublished) => Answer::Other,
+            Err(Outcome::Ask(answer)) => {
+                ambiguous = true;
+                answer
+            }
+        };
         match ask_leader(log, append, deadline).await {
             Ok(Some(stored)) if is_ours(&stored, append.command_id) => {
+                log.resolved().add(answer, Found::Ours);
                 debug!(command.id = %append.command_id, "a lost acknowledgement was found on the log");
                 log.fullness()
                     .appended(append.partition, append.payload.len());
                 return Ok(Revision::new(stored.sequence));
             }
             Ok(Some(winner)) => {
+                log.resolved().add(answer, Found::Another);
                 return Err(Error::Conflict {
                     winner: Box::new(winner),
                 });
             }
-            Ok(None) => {}
+            Ok(None) => log.resolved().add(answer, Found::Nothing),
             Err(direct::Error::Unanswered | direct::Error::Refused(_)) => {
                 return Err(Error::Unknown);
             }
@@ -146,7 +152,7 @@ async fn ask_leader(
 /// What a publish that was not acknowledged means.
 enum Outcome {
     /// Only the leader knows.
-    Ask,
+    Ask(Answer),
     /// It never left this process.
     NotPublished,
     /// The stream is full.
@@ -163,7 +169,7 @@ async fn publish(log: &Log, append: &Append) -> Result<Revision, Outcome> {
         .expected_last_subject_sequence(append.expected.get())
         .payload(append.payload.clone());
     let sent = log
-        .jetstream()
+        .publishing()
         .send_publish(append.subject.clone(), message)
         .await;
     let ack = match sent {
@@ -184,7 +190,7 @@ fn unsent(error: &PublishError) -> Outcome {
         | PublishErrorKind::WrongLastSequence
         | PublishErrorKind::TimedOut
         | PublishErrorKind::BrokenPipe
-        | PublishErrorKind::Other => Outcome::Ask,
+        | PublishErrorKind::Other => Outcome::Ask(Answer::Silence),
     }
 }
 
@@ -194,11 +200,15 @@ fn unacknowledged(error: &PublishError) -> Outcome {
     let code = error
         .source()
         .and_then(|source| source.downcast_ref::<jetstream::Error>());
-    match code.map(jetstream::Error::error_code) {
+    let code = code.map(jetstream::Error::error_code);
+    match code {
         // "Store failed" has one code for many reasons; only this one is a plain refusal (`discard: new`).
         Some(ErrorCode::STREAM_STORE_FAILED) if says_full(error) => Outcome::Full,
         Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM) => Outcome::TooLarge,
-        Some(_) | None => Outcome::Ask,
+        Some(_) => Outcome::Ask(Answer::of(code)),
+        // The client turns "nobody answers for this subject" into a kind without a code.
+        None if error.kind() == PublishErrorKind::StreamNotFound => Outcome::Ask(Answer::Other),
+        None => Outcome::Ask(Answer::Silence),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod load;
 pub mod log;
 pub mod parked;
 pub mod reader;
+pub mod resolved;
 pub mod store;
 pub mod streams;
 pub mod subject;

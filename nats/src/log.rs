@@ -12,6 +12,7 @@ use chat4all_domain::{AggregateId, Partition, PartitionCount};
 use tokio::time::Instant;
 
 use crate::fullness::Fullness;
+use crate::resolved::Resolved;
 use crate::streams;
 
 /// How long one publish waits for its acknowledgement before it counts as ambiguous and the leader is asked.
@@ -21,6 +22,8 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Log {
     inner: Arc<Inner>,
+    /// For publishing.
+    publishing: jetstream::Context,
 }
 
 #[derive(Debug)]
@@ -31,6 +34,7 @@ struct Inner {
     replicas: usize,
     streams: Vec<stream::Stream<()>>,
     fullness: Fullness,
+    resolved: Resolved,
 }
 
 /// Why the log cannot be used.
@@ -118,6 +122,7 @@ impl Log {
         let fullness = Fullness::new(fullness);
         let (partitions, replicas) = (layout.partitions, layout.replicas);
         Ok(Self {
+            publishing: js.clone(),
             inner: Arc::new(Inner {
                 client,
                 js,
@@ -125,8 +130,21 @@ impl Log {
                 replicas,
                 streams: handles,
                 fullness,
+                resolved: Resolved::default(),
             }),
         })
+    }
+
+    /// The same log, whose publishes wait so long for their acknowledgement before they count as ambiguous and the leader
+    /// is asked. One second, if nothing is said. Shorter finds a lost one sooner, and asks more often while the broker is
+    /// slow; whatever it is, every answer is true.
+    #[must_use]
+    pub fn with_ack_timeout(self, ack_timeout: Duration) -> Self {
+        let publishing = ContextBuilder::new().timeout(ack_timeout);
+        Self {
+            publishing: publishing.build(self.inner.client.clone()),
+            inner: self.inner,
+        }
     }
 
     /// How many partitions there are.
@@ -149,9 +167,17 @@ impl Log {
     pub fn jetstream(&self) -> &jetstream::Context {
         &self.inner.js
     }
+    /// The JetStream context for publishing events.
+    pub(crate) fn publishing(&self) -> &jetstream::Context {
+        &self.publishing
+    }
     /// How full the partitions are.
     pub fn fullness(&self) -> &Fullness {
         &self.inner.fullness
+    }
+    /// What became of appends that were not simply acknowledged.
+    pub fn resolved(&self) -> &Resolved {
+        &self.inner.resolved
     }
     /// The stream of a partition.
     ///

@@ -6,6 +6,7 @@
 pub mod in_flight;
 mod kills;
 mod load;
+mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub type Messages = BTreeMap<String, Vec<String>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     let mut rng = Rng::with_seed(seed("whole system"));
+    let begun = Instant::now();
     let system = Arc::new(System::split().await);
     // Long enough for a kill to find calls that are not answered yet.
     let latency = json!({"fault": {"kind": "latency", "ms": [30, 200]}});
@@ -39,7 +41,9 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
 
     let load = Load::start(&system).await;
     let kills = kills::all(&system, &load, &mut rng).await;
+    println!("killed enough after {:?}", begun.elapsed());
     let told = load.finish(MESSAGES).await;
+    println!("all accepted after {:?}", begun.elapsed());
     for kill in &kills {
         println!("{kill}");
     }
@@ -60,6 +64,7 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     );
 
     all_read(&system, total(&accepted)).await;
+    println!("all read after {:?}", begun.elapsed());
     let log = log_of(&system.env).await;
     let first = system.first_conversation().await;
     let on_log = without(&first, on_the_log(&log));
@@ -74,6 +79,11 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     );
     compare("the log", &accepted, &on_log);
     compare("the read models", &accepted, &shown);
+    let overtaken = in_flight::overtaken(&calls);
+    assert!(
+        overtaken.is_empty(),
+        "called again after a later message of the same recipient: {overtaken:?}"
+    );
     let (firsts, repeats) = in_flight::apart(&calls);
     compare("the provider", &accepted, &handed_over(&firsts));
     for call in &calls {

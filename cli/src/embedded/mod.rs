@@ -31,5 +31,5 @@ pub use nats::{Nats, NatsOptions};
 pub use port::Port;
 pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Launch, Process, chat4all_program};
-pub use process_table::{children_of, is_running, user_of};
+pub use process_table::{children_of, is_running, until_stopped, user_of};
 pub use tools::{NatsTools, PostgresTools};

@@ -3,6 +3,7 @@
 //! A role is one part, `all` is every part in one process. What is common – connecting, listening, health, metrics,
 //! shutdown – is here, once.
 
+mod appends;
 mod broker;
 mod document;
 mod owned;
@@ -252,6 +253,7 @@ async fn start(
     shutdown: &Shutdown,
     parts: &mut Parts,
 ) -> anyhow::Result<Option<command_api::Running>> {
+    appends::register(metrics, log);
     let mut commands = None;
     if role.takes_commands() {
         let running = command_api::start(config, log.clone(), metrics, shutdown).await;

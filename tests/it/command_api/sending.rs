@@ -1,11 +1,14 @@
 //! What an accept costs, what it stores, and what it leaves behind for those who look.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::join_all;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use super::stack::{Api, Broker};
-use super::{id, message};
+use super::{id, message, user};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accept_of_a_known_conversation_is_one_request_to_the_broker() {
@@ -199,4 +202,51 @@ async fn commands_are_counted_by_outcome() {
     ] {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_too_many_races_is_told_so_and_counted() {
+    let broker = Broker::start().await;
+    let apis = join_all((0..8).map(|_| Api::start(&broker))).await;
+    let group = apis[0].group(&["ana", "ben"]).await;
+    let path = format!("/v1/conversations/{group}/participants");
+    // Each instance adds one after the other, and all of them at once, until one has lost six times in a row: who has won
+    // knows the state and begins with a lead.
+    let lost = AtomicBool::new(false);
+    let adds = apis.iter().enumerate().map(async |(i, api)| {
+        let mut added = 0;
+        for number in 0..60 {
+            let somebody = json!({"user_id": user(&format!("user {number} {i}"))});
+            let answer = api.post("ana", &path, &somebody).send().await;
+            match answer.status.as_u16() {
+                200 => added += 1,
+                409 => {
+                    assert_eq!(answer.body["code"], "conflict", "{}", answer.body);
+                    lost.store(true, Ordering::SeqCst);
+                    return (added, 1);
+                }
+                other => panic!("{other}: {}", answer.body),
+            }
+            if lost.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+        (added, 0)
+    });
+    let sum = |(added, refused), (more, others)| (added + more, refused + others);
+    let (added, refused) = join_all(adds).await.into_iter().fold((0, 0), sum);
+    assert!(refused > 0, "{added} were added, and nobody lost six times");
+    let joined = broker.events("ParticipantJoined").await.len();
+    assert_eq!(joined, added, "who was refused is not there");
+    let counted = join_all(apis.iter().map(async |api| {
+        let page = api.call(reqwest::Method::GET, "/metrics").expect(200).await;
+        let page = page.body.as_str().unwrap().to_owned();
+        let lines = page.lines().filter(|line| {
+            line.starts_with("chat4all_commands_total{") && line.contains(r#"outcome="conflict""#)
+        });
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
+            .sum::<usize>()
+    }));
+    assert_eq!(counted.await.iter().sum::<usize>(), refused);
 }

@@ -3,6 +3,7 @@
 
 mod postgres_away;
 mod receive;
+mod received;
 mod redrive;
 mod removed;
 mod system;

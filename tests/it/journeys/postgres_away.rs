@@ -78,6 +78,7 @@ async fn minute(away: Away) {
         let from = clock::now();
         // The minute itself: what happens in it is looked at afterwards.
         sleep(AWAY).await;
+        let lag = Lag::of(&system, &roles).await;
         let to = clock::now();
         match away {
             Away::Stopped => postgres.restart().await.unwrap(),
@@ -90,6 +91,7 @@ async fn minute(away: Away) {
         )
         .await;
         stop.cancel();
+        lag.is_that_of_the_outage();
         Window { from, to }
     };
     let (window, posts, written, reads, looks) = tokio::join!(
@@ -109,6 +111,58 @@ async fn minute(away: Away) {
     let log = system.log().await;
     window.sent(&system.handed_over().await, &log);
     window.received(&system.told_of().await, &log);
+    until(
+        "no partition lags",
+        async || Lag::of(&system, &roles).await,
+        |lag| {
+            lag.events
+                .values()
+                .chain(lag.seconds.values())
+                .all(|lag| *lag == 0.0)
+        },
+    )
+    .await;
+}
+
+/// What the projector's metrics say, partition by partition.
+#[derive(Debug)]
+struct Lag {
+    events: BTreeMap<String, f64>,
+    seconds: BTreeMap<String, f64>,
+}
+
+impl Lag {
+    async fn of(system: &System, roles: &[(&'static str, Option<Role>)]) -> Self {
+        let mut projector = roles.iter().filter(|(role, _)| *role == "projector");
+        let (_, process) = projector.next().unwrap();
+        let base = &process.as_ref().unwrap().url;
+        let lag = Self {
+            events: system.metrics(base, "projector_lag_events{").await,
+            seconds: system.metrics(base, "projector_lag_seconds{").await,
+        };
+        assert_eq!((lag.events.len(), lag.seconds.len()), (8, 8), "{lag:?}");
+        lag
+    }
+
+    /// What has been written since is not projected.
+    fn is_that_of_the_outage(&self) {
+        println!("at the end of the minute: {self:?}");
+        let away = AWAY.as_secs_f64();
+        for (partition, events) in &self.events {
+            // Measured every two seconds, since the last time that it was level; what has no conversation in it still is.
+            let expected = match *events {
+                0.0 => 0.0..=0.0,
+                _ => away - 10.0..=away + 10.0,
+            };
+            assert!(expected.contains(&self.seconds[partition]), "{self:?}");
+        }
+        // A message is five events.
+        let posted = Window::most(POSTS_EVERY) as f64;
+        assert!(
+            self.events.values().sum::<f64>() >= 5.0 * posted,
+            "{self:?}"
+        );
+    }
 }
 
 /// Does `work` at this pace, however long each takes, and returns when all of it is done.

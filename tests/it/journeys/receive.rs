@@ -8,17 +8,13 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use chat4all_cli::embedded::is_running;
 use chat4all_service::auth::Scope;
-use futures::future::join_all;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::system::{PHONE_NUMBER_ID, Stored, System, by, contact, text};
+use super::system::{PHONE_NUMBER_ID, Stored, System, contact, text};
 use super::{Messages, compare, until};
-use crate::support::up::send;
 
 const ANNA: &str = "4915100000001";
 const BERT: &str = "4915100000002";
@@ -302,13 +298,13 @@ async fn a_webhook_that_the_provider_repeats_is_one_message() {
     compare("GraphQL", &expected, &shown);
 }
 
-async fn quick_repeats(system: &System) {
+pub async fn quick_repeats(system: &System) {
     let quick = json!({"retry_first_ms": 100, "retry_max_ms": 500});
     system.control(Method::PATCH, "settings", quick).await;
 }
 
 /// Waits until the provider has a 200 for every message of the customers.
-async fn told_of_all(system: &System, count: usize) {
+pub async fn told_of_all(system: &System, count: usize) {
     until(
         "a 200 for every message",
         async || got_200(system).await.len(),
@@ -318,7 +314,7 @@ async fn told_of_all(system: &System, count: usize) {
 }
 
 /// The provider's ids of the messages that it has got a 200 for.
-async fn got_200(system: &System) -> BTreeSet<String> {
+pub async fn got_200(system: &System) -> BTreeSet<String> {
     let told = system.told_of().await;
     let taken = told.iter().filter(|item| item["state"] == "delivered");
     taken
@@ -327,7 +323,7 @@ async fn got_200(system: &System) -> BTreeSet<String> {
 }
 
 /// The provider's ids of the messages in a stored webhook call, with their senders.
-fn messages_in(call: &Stored) -> Vec<(String, String)> {
+pub fn messages_in(call: &Stored) -> Vec<(String, String)> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let entries = list(&call.body["entry"]);
     let changes = entries.iter().flat_map(|entry| list(&entry["changes"]));
@@ -339,7 +335,7 @@ fn messages_in(call: &Stored) -> Vec<(String, String)> {
 }
 
 /// In how many stored calls each message is.
-fn calls_with(inbound: &[Stored]) -> BTreeMap<String, usize> {
+pub fn calls_with(inbound: &[Stored]) -> BTreeMap<String, usize> {
     let mut calls = BTreeMap::new();
     for (id, _) in inbound.iter().flat_map(messages_in) {
         *calls.entry(id).or_default() += 1;
@@ -348,114 +344,11 @@ fn calls_with(inbound: &[Stored]) -> BTreeMap<String, usize> {
 }
 
 /// The provider's ids of the messages on the log that came through a channel.
-fn provider_ids(log: &[Stored]) -> Vec<String> {
+pub fn provider_ids(log: &[Stored]) -> Vec<String> {
     let accepted = log
         .iter()
         .filter_map(|stored| stored.first("MessageAccepted"));
     accepted
         .filter_map(|(_, personal)| personal["provider_id"].as_str().map(str::to_owned))
         .collect()
-}
-
-const SENDERS: usize = 8;
-const EACH: usize = 10;
-const HITS: usize = 3;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_got_a_200_is_a_message_in_the_end_although_bridges_are_killed() {
-    let system = System::split();
-    quick_repeats(&system).await;
-    let senders: Vec<_> = (0..SENDERS)
-        .map(|one| format!("491520000{one:04}"))
-        .collect();
-    let mut written = BTreeMap::new();
-    let (mut hits, mut promised) = (0, BTreeSet::new());
-    for round in 0.. {
-        assert!(round < 10, "only {hits} kills of {round} hit the gap");
-        let burst = join_all(senders.iter().map(async |sender| {
-            let mut ids = Vec::new();
-            for number in 0..EACH {
-                let text = format!("{sender}, round {round}, number {number}");
-                ids.push((system.write_in(sender, &text, None).await, text));
-            }
-            (sender.clone(), ids)
-        }));
-        let (burst, taken) = tokio::join!(burst, kill_in_the_gap(&system));
-        hits += usize::from(!taken.is_empty());
-        println!(
-            "round {round}: {} had a 200 and were no message",
-            taken.len()
-        );
-        promised.extend(taken);
-        for (sender, ids) in burst {
-            for (id, text) in ids {
-                written.insert(id, (sender.clone(), text));
-            }
-        }
-        if hits >= HITS {
-            break;
-        }
-    }
-    told_of_all(&system, written.len()).await;
-    let log = until(
-        "everything is on the log",
-        async || provider_ids(&system.log().await),
-        |log| log.len() >= written.len(),
-    )
-    .await;
-    let lost: Vec<_> = promised.iter().filter(|id| !log.contains(id)).collect();
-    assert!(lost.is_empty(), "these had got a 200: {lost:?}");
-
-    // The provider does not keep its order when it has to repeat: what counts is the order in which calls were stored.
-    let (mut first_time, inbound) = (BTreeSet::new(), system.inbound().await);
-    let mut arrived: Vec<_> = inbound.iter().flat_map(messages_in).collect();
-    arrived.retain(|(id, _)| first_time.insert(id.clone()));
-    let ids: BTreeSet<_> = written.keys().cloned().collect();
-    assert_eq!(first_time, ids, "what was stored is what was written");
-    let sender = |id: &String| Some(written.get(id)?.0.clone());
-    let in_order = |name: &dyn Fn(&String) -> String| {
-        let ids = arrived.iter().map(|(id, _)| id);
-        by(ids, sender, name)
-    };
-    compare(
-        "the log",
-        &in_order(&String::clone),
-        &by(&log, sender, String::clone),
-    );
-    let token = system.full("dora");
-    let shown = until(
-        "everything is shown",
-        async || system.written_by(&token, &senders).await,
-        |shown| shown.values().map(Vec::len).sum::<usize>() >= written.len(),
-    )
-    .await;
-    let texts = in_order(&|id| written[id].1.clone());
-    compare("GraphQL", &texts, &shown);
-}
-
-/// Kills the bridges as soon as the provider has a 200 for a message that is not on the log. Returns those that were in
-/// this state when the process was gone: none, if it was too fast for us.
-async fn kill_in_the_gap(system: &System) -> BTreeSet<String> {
-    let gap = async || {
-        let taken = got_200(system).await;
-        let log: BTreeSet<_> = provider_ids(&system.log().await).into_iter().collect();
-        taken.difference(&log).cloned().collect::<BTreeSet<_>>()
-    };
-    let victim = until(
-        "bridges that take calls in",
-        async || system.role("bridges"),
-        Option::is_some,
-    )
-    .await;
-    let before = got_200(system).await.len();
-    until(
-        "a 200",
-        async || got_200(system).await.len(),
-        |now| *now > before,
-    )
-    .await;
-    let pid = victim.unwrap().pid;
-    send(pid, Signal::KILL);
-    until("its end", async || is_running(pid), |runs| !runs).await;
-    gap().await
 }

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use chat4all_cli::embedded::{chat4all_program, temp_dir};
 use chat4all_domain::{ConversationId, ParticipantId, Position, UserId};
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -62,6 +63,38 @@ async fn who_was_removed_through_one_process_is_refused_by_another_once_it_has_s
         assert_eq!(messages.count(), 2, "ben's first and ana's");
         assert_eq!(of_group.len(), 4, "started, left, and two messages");
     }
+    lost_races_are_counted(&system, &processes, &ana).await;
+}
+
+/// Both processes add somebody to the same group at the same moment: one is faster, the other decides again. Both succeed, and
+/// the metrics say that there was a conflict.
+async fn lost_races_are_counted(system: &System, processes: &[&str; 2], ana: &str) {
+    let conflicts = async || {
+        let mut all = 0.0;
+        for base in processes {
+            let series = r#"appends_resolved_total{answer="10071",found="another"}"#;
+            let found = system.metrics(base, series).await;
+            assert_eq!(found.len(), 1, "{base} counts its conflicts once");
+            all += found[""];
+        }
+        all
+    };
+    let group = system.group(ana, &["4915100000009"]).await;
+    let path = format!("/v1/conversations/{group}/participants");
+    let before = conflicts().await;
+    for round in 0..50 {
+        let adds = processes.iter().map(async |base| {
+            let somebody = json!({"user_id": user(&format!("{round} at {base}"))});
+            system.post_to(base, ana, &path, &somebody).await
+        });
+        for added in join_all(adds).await {
+            assert_eq!(added.status, 200, "{}", added.body);
+        }
+        if conflicts().await > before {
+            return;
+        }
+    }
+    panic!("no conflict in 50 races");
 }
 
 async fn say(system: &System, base: &str, token: &str, body: &Value) -> Answer {
@@ -88,16 +121,13 @@ async fn refused(system: &System, base: &str, token: &str, group: &str) {
 
 /// Up to where a process knows who is in which conversation, in the position's partition.
 async fn seen(system: &System, base: &str, position: Position) -> u64 {
-    let request = system.request(Method::GET, format!("{base}/metrics"));
-    let page = system.send(request).await.body;
-    let name = format!(
-        "chat4all_membership_seen_sequence{{partition=\"{}\"}} ",
+    let series = format!(
+        "membership_seen_sequence{{partition=\"{}\"}}",
         position.partition
     );
-    let mut lines = page.as_str().unwrap().lines();
-    let value = lines.find_map(|line| line.strip_prefix(name.as_str()));
-    let value = value.unwrap_or_else(|| panic!("no {name}in {page}"));
-    value.parse().unwrap()
+    let values = system.metrics(base, &series).await;
+    assert_eq!(values.len(), 1, "{series} at {base}");
+    values[""] as u64
 }
 
 fn user(sub: &str) -> UserId {

@@ -297,6 +297,21 @@ impl System {
         jetstream::new(client.unwrap())
     }
 
+    /// The values of a role's metrics whose names and labels begin like this, by how they go on.
+    pub async fn metrics(&self, base: &str, series: &str) -> BTreeMap<String, f64> {
+        let request = self.request(Method::GET, format!("{base}/metrics"));
+        let page = self.send(request).await.body;
+        let mut found = BTreeMap::new();
+        for line in page.as_str().unwrap().lines() {
+            let rest = line.strip_prefix("chat4all_");
+            if let Some(rest) = rest.and_then(|line| line.strip_prefix(series)) {
+                let (labels, value) = rest.rsplit_once(' ').unwrap();
+                found.insert(labels.to_owned(), value.parse().unwrap());
+            }
+        }
+        found
+    }
+
     /// Where a role's process listens, by the variables it was started with.
     pub fn role(&self, name: &str) -> Option<Role> {
         let pid = self.up.process(name)?;

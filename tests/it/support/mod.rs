@@ -1,5 +1,6 @@
 //! What several tests lean on.
 
+pub mod behind;
 pub mod checker;
 pub mod deliveries;
 pub mod log;

@@ -66,6 +66,32 @@ pub fn apart(calls: &[Call]) -> (Vec<Call>, Vec<Repeat>) {
     (firsts, repeats)
 }
 
+/// Calls for a message that come after a call for a later one of the same lane. A lane's next message begins when the
+/// outcome of the one before is on disk: what was left behind is never called again.
+pub fn overtaken(calls: &[Call]) -> Vec<&Call> {
+    let mut lanes = BTreeMap::<_, Lane>::new();
+    let mut found = Vec::new();
+    for call in calls {
+        let of = call.reference_of();
+        let lane = lanes.entry((of.conversation, &call.to)).or_default();
+        if lane.now != of.message {
+            lane.left.insert(std::mem::take(&mut lane.now));
+            lane.now = of.message;
+        }
+        if lane.left.contains(&lane.now) {
+            found.push(call);
+        }
+    }
+    found
+}
+
+/// One conversation's messages to one recipient.
+#[derive(Default)]
+struct Lane {
+    now: String,
+    left: BTreeSet<String>,
+}
+
 /// The attempts that were on the log at some moment, and their outcome was not.
 #[derive(Debug)]
 pub struct InFlight(BTreeSet<Attempt>);
@@ -107,5 +133,60 @@ impl InFlight {
 
     pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
         self.0.iter().cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls for `<lane><message>.<attempt>`.
+    fn calls(all: &[&str]) -> Vec<Call> {
+        let call = |(at, name): (usize, &&str)| {
+            let (message, attempt) = name.split_once('.').unwrap();
+            Call {
+                seq: at as u64,
+                to: message[..1].to_owned(),
+                text: message.to_owned(),
+                provider_id: format!("wamid.{at}"),
+                reference: format!("{}.{message}.0.{attempt}", &message[..1]),
+                at_unix_ms: at as i64,
+                latency_ms: 1,
+            }
+        };
+        all.iter().enumerate().map(call).collect()
+    }
+
+    #[test]
+    fn a_repetition_behind_a_later_message_of_its_lane_is_found() {
+        let found = |all: &[&str]| {
+            let calls = calls(all);
+            let found = overtaken(&calls);
+            found
+                .iter()
+                .map(|call| call.text.clone())
+                .collect::<Vec<_>>()
+        };
+        assert!(found(&["a1.1", "a2.1", "b1.1", "a3.1", "b2.1"]).is_empty());
+        // Repeated at once, as far as its lane is concerned.
+        assert!(found(&["a1.1", "b1.1", "b2.1", "a1.2", "a1.3", "a2.1"]).is_empty());
+        assert_eq!(found(&["a1.1", "a2.1", "a1.2"]), ["a1"]);
+        assert_eq!(
+            found(&["a1.1", "a2.1", "b1.1", "a3.1", "a2.2", "a3.2"]),
+            ["a2", "a3"]
+        );
+    }
+
+    #[test]
+    fn each_repetition_names_the_attempt_whose_call_it_repeats() {
+        let (firsts, repeats) = apart(&calls(&["a1.1", "b1.1", "a1.2", "a1.4", "a2.1"]));
+        let firsts: Vec<_> = firsts.iter().map(|call| call.text.as_str()).collect();
+        assert_eq!(firsts, ["a1", "b1", "a2"]);
+        let repeated: Vec<_> = repeats
+            .iter()
+            .map(|repeat| repeat.repeated.clone())
+            .collect();
+        let attempt = |attempt| ("a1".to_owned(), 0, attempt);
+        assert_eq!(repeated, [attempt(1), attempt(2)]);
     }
 }

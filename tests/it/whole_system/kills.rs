@@ -1,6 +1,6 @@
 //! Kills with -9 at random moments of a load, and what was in flight at each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,8 +15,9 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
 use super::load::Load;
+use super::requests::{End, Requests};
 use crate::guarantees::system::System;
-use crate::support::log;
+use crate::support::behind::freeze;
 use crate::support::up::send;
 
 pub const VICTIMS: [&str; 5] = [
@@ -40,9 +41,9 @@ pub struct Kill {
     pub victim: &'static str,
     /// It was seen dead then, by the clock of this machine.
     pub dead_at: OffsetDateTime,
-    /// How much was in flight: requests that it had taken and not answered (command-api, query-api), requests that waited for
-    /// it (nats-server), events on the log that it had not projected (projector), calls that the provider had taken and not
-    /// answered (bridges).
+    /// How much it cut: requests that it had taken and never answered (command-api, query-api), requests sent before it and
+    /// not granted when the broker was gone (nats-server), events that were on the log before it and not projected when the
+    /// projector was frozen, calls that the provider had taken and not answered (bridges).
     pub hit: usize,
 }
 
@@ -53,37 +54,46 @@ impl fmt::Display for Kill {
     }
 }
 
-/// Kills each of [`VICTIMS`] until [`KILLS_EACH`] of its kills have hit something, in rounds of random order. `up` starts them
-/// again; nobody is killed again before it has worked.
+/// Kills each of [`VICTIMS`] until [`KILLS_EACH`] of its kills have hit something, in random order. `up` starts them again;
+/// nobody is killed again before it has worked.
 pub async fn all(system: &System, load: &Load, rng: &mut Rng) -> Vec<Kill> {
     let mut kills: Vec<Kill> = Vec::new();
     let mut worked = BTreeMap::new();
     loop {
         let of = |victim: &'static str| kills.iter().filter(move |kill| kill.victim == victim);
         let hits = |victim| of(victim).filter(|kill| kill.hit > 0).count();
-        let mut round: Vec<_> = VICTIMS
+        let mut left: Vec<_> = VICTIMS
             .into_iter()
             .filter(|victim| hits(victim) < KILLS_EACH && of(victim).count() < TRIES_EACH)
             .collect();
-        if round.is_empty() {
+        if left.is_empty() {
             return kills;
         }
-        rng.shuffle(&mut round);
-        for victim in round {
-            let before = worked.get(victim).copied().unwrap_or(0);
-            works_again(system, load, victim, before).await;
-            kills.push(kill(system, load, rng, victim).await);
-            worked.insert(victim, work(system, load, victim).await);
-        }
+        rng.shuffle(&mut left);
+        let victim = one_that_works(system, load, &left, &worked).await;
+        kills.push(kill(system, load, rng, victim).await);
+        worked.insert(victim, work(system, load, victim).await);
     }
 }
 
-/// Waits until the victim has done more than `before`, with a trickle of messages for it to work on.
-async fn works_again(system: &System, load: &Load, victim: &str, before: usize) {
+/// The first of these that has done more than when it had just been killed. Until there is one, a trickle of messages is there
+/// for them to work on.
+async fn one_that_works(
+    system: &System,
+    load: &Load,
+    victims: &[&'static str],
+    worked: &BTreeMap<&str, usize>,
+) -> &'static str {
     let deadline = Instant::now() + PATIENCE;
-    while work(system, load, victim).await <= before {
+    loop {
+        for victim in victims {
+            let before = worked.get(victim).copied().unwrap_or(0);
+            if work(system, load, victim).await > before {
+                return victim;
+            }
+        }
         let waits = Instant::now() < deadline;
-        assert!(waits, "{victim} does not work again: still {before} done");
+        assert!(waits, "none of {victims:?} works again: {worked:?}");
         load.allow(2);
         sleep(Duration::from_millis(100)).await;
     }
@@ -119,35 +129,45 @@ async fn kill(system: &System, load: &Load, rng: &mut Rng, victim: &'static str)
         .last()
         .map_or(0, |call| call.seq);
     let busy = async || match victim {
-        "query-api" => count(&counts.asking) > 0,
+        "query-api" => !counts.queries.open().is_empty(),
         "bridges" => unanswered(system, last, clock::now()).await > 0,
         _ => {
             load.allow(1);
-            count(&counts.posting) > 0
+            !counts.posts.open().is_empty()
         }
     };
     soon(victim, busy).await;
     let pid = system.process(victim);
     let pid = pid.unwrap_or_else(|| panic!("{victim} worked a moment ago, and is gone"));
-    let (posting, asking) = (count(&counts.posting), count(&counts.asking));
-    let (posts_cut, queries_cut) = (count(&counts.posts_cut), count(&counts.queries_cut));
+    let behind = match victim {
+        // Soon it is level again: it is caught in the act, and killed where it stands.
+        "projector" => freeze(&system.env, pid).await,
+        _ => 0,
+    };
+    let (posts, queries) = (counts.posts.open(), counts.queries.open());
     send(pid, Signal::KILL);
     while is_running(pid) {
         sleep(Duration::from_millis(1)).await;
     }
     let dead_at = clock::now();
+    match victim {
+        // Who waits for what is behind it goes on waiting: it takes longer than that to start again.
+        "nats-server" => sleep(Duration::from_millis(100)).await,
+        // The connection is gone: who waited for it notices.
+        "command-api" => ended(&counts.posts, &posts).await,
+        "query-api" => ended(&counts.queries, &queries).await,
+        _ => {}
+    }
+    let cut = |end| end == Some(End::Cut);
     let hit = match victim {
-        "nats-server" => posting,
-        "projector" => not_projected(system).await,
+        // A 202 needs the broker. What had none by now, and is not refused, waits for the next one.
+        "nats-server" => counts.posts.count(&posts, |end| {
+            end.is_none_or(|end| matches!(end, End::Answered(status) if status.is_server_error()))
+        }),
+        "projector" => usize::try_from(behind).unwrap(),
         "bridges" => unanswered(system, 0, dead_at).await,
-        _ => {
-            // Who waited notices at once: the connection is gone.
-            sleep(Duration::from_millis(100)).await;
-            match victim {
-                "command-api" => posting.min(count(&counts.posts_cut) - posts_cut),
-                _ => asking.min(count(&counts.queries_cut) - queries_cut),
-            }
-        }
+        "command-api" => counts.posts.count(&posts, cut),
+        _ => counts.queries.count(&queries, cut),
     };
     counts.eager.store(false, Ordering::SeqCst);
     Kill {
@@ -155,6 +175,12 @@ async fn kill(system: &System, load: &Load, rng: &mut Rng, victim: &'static str)
         dead_at,
         hit,
     }
+}
+
+/// Waits until each of these requests has ended, whichever way.
+async fn ended(requests: &Requests, these: &BTreeSet<u64>) {
+    let all = async || requests.count(these, |end| end.is_none()) == 0;
+    soon("who waited for the dead one notices", all).await;
 }
 
 /// Waits for a level.
@@ -175,19 +201,6 @@ async fn unanswered(system: &System, since: u64, moment: OffsetDateTime) -> usiz
         .iter()
         .filter(|call| call.at_unix_ms <= at && at < call.at_unix_ms + call.latency_ms);
     open.count()
-}
-
-/// Events on the log behind the checkpoints. The log goes on, so it is read first.
-async fn not_projected(system: &System) -> usize {
-    let mut layout = log::layout(1);
-    layout.max_bytes = 0;
-    let log = log::opened(&system.env["CHAT4ALL_NATS__URL"], "observer", &layout).await;
-    let mut stored = 0;
-    for partition in log.partitions().all() {
-        let stream = log.stream(partition).get_info().await.unwrap();
-        stored += usize::try_from(stream.state.last_sequence).unwrap();
-    }
-    stored.saturating_sub(projected(system).await)
 }
 
 /// How far the read models are, over all partitions.

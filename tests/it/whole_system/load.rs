@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Messages;
+use super::requests::{End, Requests};
 use crate::guarantees::system::{System, contact, http, message, phone};
 
 /// Who posts.
@@ -34,16 +35,10 @@ pub struct Told {
 pub struct Counts {
     /// Messages accepted.
     pub posted: AtomicUsize,
-    /// Posts that were sent and have no answer yet.
-    pub posting: AtomicUsize,
-    /// Posts that got no answer but an end: they were in flight when the other side died.
-    pub posts_cut: AtomicUsize,
-    /// Queries that were sent and have no answer yet.
-    pub asking: AtomicUsize,
+    pub posts: Requests,
+    pub queries: Requests,
     /// Queries answered.
     pub answered: AtomicUsize,
-    /// Queries that were in flight when the other side died.
-    pub queries_cut: AtomicUsize,
     /// Somebody wants queries to be in flight: readers look without a pause.
     pub eager: AtomicBool,
     /// So many may be posted.
@@ -149,9 +144,7 @@ impl Posting {
                 message(conversation, &text),
                 format!("{}-{number}", self.number),
             );
-            counts.posting.fetch_add(1, Ordering::SeqCst);
             let (status, answer) = self.post("/v1/messages", &key, &body).await;
-            counts.posting.fetch_sub(1, Ordering::SeqCst);
             assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
             counts.posted.fetch_add(1, Ordering::SeqCst);
             let id = answer["message_id"].as_str().unwrap().to_owned();
@@ -169,7 +162,7 @@ impl Posting {
         loop {
             let request = self.http.post(&url).bearer_auth(&self.token);
             let request = request.header("Idempotency-Key", key).json(body);
-            match answered(request, &self.counts.posts_cut).await {
+            match answered(request, &self.counts.posts).await {
                 Ok((status, body)) if !status.is_server_error() => return (status, body),
                 seen => assert!(
                     Instant::now() < deadline,
@@ -197,10 +190,7 @@ async fn look(system: Arc<System>, counts: Arc<Counts>) {
     );
     while !counts.done.load(Ordering::SeqCst) {
         let request = http.get(&url).bearer_auth(&token);
-        counts.asking.fetch_add(1, Ordering::SeqCst);
-        let answer = answered(request, &counts.queries_cut).await;
-        counts.asking.fetch_sub(1, Ordering::SeqCst);
-        match answer {
+        match answered(request, &counts.queries).await {
             Ok((StatusCode::OK, _)) => {
                 counts.answered.fetch_add(1, Ordering::SeqCst);
             }
@@ -213,21 +203,17 @@ async fn look(system: Arc<System>, counts: Arc<Counts>) {
     }
 }
 
-/// The answer. One that was cut off, not refused, was in flight.
+/// The answer, noted in `requests`.
 async fn answered(
     request: RequestBuilder,
-    cut: &AtomicUsize,
+    requests: &Requests,
 ) -> Result<(StatusCode, Value), reqwest::Error> {
+    let number = requests.begin();
     let whole = async {
         let response = request.send().await?;
         Ok((response.status(), response.json().await?))
     };
     let answer: Result<_, reqwest::Error> = whole.await;
-    if let Err(error) = &answer
-        && !error.is_connect()
-        && !error.is_timeout()
-    {
-        cut.fetch_add(1, Ordering::SeqCst);
-    }
+    requests.end(number, End::of(&answer));
     answer
 }
