@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use chat4all_cli::args::{Cli, Command};
 use chat4all_cli::roles::{self, Role};
 use chat4all_cli::tool::{
-    self, backup, config, lag, log, provision, rebuild, restore, send, token,
+    self, backup, config, doctor, lag, log, provision, rebuild, restore, send, token,
 };
 use chat4all_cli::{bench, guard, up};
 use clap::Parser as _;
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Restore(command) => tool::to_the_end("restore", restore::run(&command)),
         Command::Token(command) => tool::main("token", token::run(&command)),
         Command::Bench(command) => tool::main("bench", bench::run(&command)),
+        Command::Doctor(command) => doctor::main(&command),
         Command::Config(command) => tool::main("config", config::run(&command)),
     }
 }

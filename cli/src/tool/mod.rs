@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod config;
+pub mod doctor;
 pub mod lag;
 pub mod log;
 pub mod provision;
