@@ -154,11 +154,8 @@ fn durables(all: Vec<consumer::Info>, places: &mut BTreeMap<String, Place>) {
 
 /// Partitions that nobody works on.
 async fn owners(config: &Config, log: &Log) -> Vec<Finding> {
-    let held = match held(log).await {
-        Ok(held) => held,
-        // The bucket is in memory: after a restart of the broker it is made again by the first worker.
-        Err(_) => BTreeSet::new(),
-    };
+    // The bucket is in memory: after a restart of the broker it is made again by the first worker. Until then nobody works.
+    let held = held(log).await.unwrap_or_default();
     let kinds: BTreeSet<_> = config.channels.values().map(kind).collect();
     let bridges = kinds
         .into_iter()
