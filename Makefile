@@ -1,4 +1,5 @@
-# The two commands: `make run` and `make test`. Linux, Rust and Python 3 with pip suffice, root or not.
+# The two commands: `make run` and `make test`. Linux, Rust and Python 3 with pip suffice, root or not. `make test-extended`
+# needs Debian's apt and systemd-analyze too.
 PYTHON ?= python3
 PIP = $(PYTHON) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --only-binary :all: --upgrade
 export PIP_ROOT_USER_ACTION = ignore
@@ -14,8 +15,13 @@ run: .tools/.stamp ## build, then run everything here until Ctrl-C; addresses ar
 test: .tools/.stamp ## build, then run every test, against a real nats-server and a real Postgres
 	cargo build --workspace --all-targets
 	cargo test --workspace --doc --quiet
-	@echo 'Not run: measurements (`cargo test -- --ignored`), and the nats CLI commands of docs/operations.md (the tool is not fetched).'
+	@echo 'Not run: measurements (`cargo test -- --ignored`), and the nats CLI commands of docs/operations.md (the tool is not fetched);'
+	@echo 'what Compose, promtool and systemd say of compose.yaml, the alert rules and the units (`make test-extended`); no container was started.'
 	$(if $(NEXTEST),cargo nextest run --workspace --no-fail-fast,$(PYTHON) tools/test_each.py)
+
+test-extended: .tools/.stamp .tools/.stamp-extended ## what Compose, promtool and systemd say of compose.yaml, alert rules and units
+	cargo build --workspace --all-targets
+	cargo test --workspace --test it -- --ignored place::extended
 
 lint: .tools/.stamp-ci ## formatting, clippy, documentation, licences and bans
 	cargo fmt --all --check
@@ -29,8 +35,12 @@ lint: .tools/.stamp-ci ## formatting, clippy, documentation, licences and bans
 .tools/.stamp: tools/requirements.txt
 	$(PIP) --target .tools -r $<
 	@touch $@
+.tools/.stamp-extended: tools/extended.txt tools/promtool.sh
+	$(PIP) --target .tools/extended -r $<
+	tools/promtool.sh .tools/extended/bin
+	@touch $@
 .tools/.stamp-ci: tools/ci.txt
 	$(PIP) --target .tools/ci -r $<
 	@touch $@
 
-.PHONY: help run test lint
+.PHONY: help run test test-extended lint

@@ -7,6 +7,7 @@ use crate::roles::RoleCommand;
 use crate::tool::backup::BackupCommand;
 use crate::tool::channels::ChannelsCommand;
 use crate::tool::config::ConfigCommand;
+use crate::tool::doctor::DoctorCommand;
 use crate::tool::lag::LagCommand;
 use crate::tool::log::LogCommand;
 use crate::tool::provision::ProvisionCommand;
@@ -63,6 +64,8 @@ pub enum Command {
     Token(TokenCommand),
     /// Show the configuration that holds, or every mistake in it.
     Config(ConfigCommand),
+    /// Say what is wrong with a configuration or a running system, and what mends it.
+    Doctor(DoctorCommand),
     /// Measure how fast it is, against what this machine can do.
     Bench(BenchCommand),
     /// Run a program that dies with its parent. For our own use.

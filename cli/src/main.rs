@@ -5,7 +5,8 @@ use std::process::{ExitCode, Termination};
 use chat4all_cli::args::{Cli, Command};
 use chat4all_cli::roles::{self, Role};
 use chat4all_cli::tool::{
-    self, CtrlC, backup, channels, config, lag, log, provision, rebuild, restore, send, token,
+    self, CtrlC, backup, channels, config, doctor, lag, log, provision, rebuild, restore, send,
+    token,
 };
 use chat4all_cli::{bench, guard, up};
 use clap::Parser as _;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         }
         Command::Token(command) => read("token", token::run(&command)),
         Command::Bench(command) => read("bench", bench::run(&command)),
+        Command::Doctor(command) => read("doctor", doctor::run(&command)),
         Command::Config(command) => read("config", config::run(&command)),
     }
 }

@@ -4,6 +4,7 @@
 //! partitions, the hash) refuses to start when it differs; any other difference is reported as [`Drift`], because an
 //! operator may have had a reason (`nats stream edit`).
 
+mod examine;
 mod provision;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use chat4all_domain::{Partition, PartitionCount};
 
 use crate::subject;
 
+pub use examine::{Examined, Standing, examine};
 pub use provision::{Drift, Error, Report, provision};
 pub(crate) use provision::{compatible, not_restoring};
 

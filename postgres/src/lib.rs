@@ -19,6 +19,7 @@ pub mod dump;
 pub mod identity;
 pub mod message;
 pub mod migrate;
+pub mod migrated;
 pub mod participant;
 pub mod projected;
 pub mod read;

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 
 use crate::Config;
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!();
 /// What stands guard over making schemas; any number, the same in every process.
 const MAKING_SCHEMAS: i64 = 0x6368_6174_3461_6c6c;
 

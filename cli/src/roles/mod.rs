@@ -6,6 +6,7 @@
 mod appends;
 mod broker;
 mod document;
+mod numbers;
 mod owned;
 mod wait;
 
@@ -159,6 +160,7 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
         mut parts,
         waiting,
     } = prepare(role, &config).await?;
+    numbers::keep_readiness(&metrics, &checks, &shutdown);
     let address: SocketAddr = config.http.listen;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
@@ -258,6 +260,7 @@ async fn start(
     if role.takes_commands() {
         let running = command_api::start(config, log.clone(), metrics, shutdown).await;
         running.register_checks(checks);
+        numbers::show_fullness(metrics, log);
         let (routes, document) = running.routes();
         parts.add(routes, document);
         commands = Some(running);

@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod channels;
 pub mod config;
+pub mod doctor;
 pub mod lag;
 pub mod log;
 pub mod provision;

@@ -129,7 +129,10 @@ pub(crate) fn not_restoring(found: &Config, backup: Option<&str>) -> Result<(), 
 }
 
 /// Fewer partitions than there are streams would hash ids to other places than before.
-async fn refuse_a_stream_too_many(js: &jetstream::Context, layout: &Layout) -> Result<(), Error> {
+pub(super) async fn refuse_a_stream_too_many(
+    js: &jetstream::Context,
+    layout: &Layout,
+) -> Result<(), Error> {
     let Some(next) = Partition::new(layout.partitions.get()) else {
         return Ok(());
     };
@@ -149,7 +152,7 @@ async fn refuse_a_stream_too_many(js: &jetstream::Context, layout: &Layout) -> R
     }
 }
 
-fn is_missing(error: &jetstream::context::GetStreamError) -> bool {
+pub(super) fn is_missing(error: &jetstream::context::GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(e)
         if e.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND)
 }
@@ -182,7 +185,7 @@ pub(crate) fn compatible(wanted: &Config, found: &Config) -> Result<(), Error> {
 }
 
 /// Every other difference that matters, setting by setting.
-fn drift(wanted: &Config, found: &Config) -> Vec<Drift> {
+pub(super) fn drift(wanted: &Config, found: &Config) -> Vec<Drift> {
     let mut all = Vec::new();
     let mut compare = |setting, want: String, have: String| {
         if want != have {

@@ -1,0 +1,146 @@
+//! The accounts at providers, by what the bridges have learnt about them.
+
+use chat4all_domain::Timestamp;
+use chat4all_nats::{Client, Log, streams};
+use chat4all_service::{Config, clock};
+use futures::TryStreamExt as _;
+use serde_json::Value;
+
+use super::finding::{Area, Finding};
+
+/// Looks at what stands in the bucket about each account.
+pub async fn look(config: &Config, client: &Client) -> Vec<Finding> {
+    let entries = match entries(client).await {
+        Ok(entries) => entries,
+        Err(error) => {
+            return vec![Finding::wrong(
+                Area::Channels,
+                format!("the accounts' states cannot be read: {error:#}"),
+                "the bucket CHANNEL_STATE",
+                "`chat4all provision` makes it; otherwise look at the broker",
+            )];
+        }
+    };
+    let now = Timestamp::from(clock::now());
+    let found = entries.iter().flat_map(|(key, state)| {
+        let account = key
+            .split_once('.')
+            .map_or(key.as_str(), |(_, account)| account);
+        if config.channels.contains_key(account) {
+            state_findings(account, state, now)
+        } else {
+            Vec::new()
+        }
+    });
+    found.collect()
+}
+
+/// `<kind>.<account>` and what is known of it.
+async fn entries(client: &Client) -> anyhow::Result<Vec<(String, Value)>> {
+    let bucket = Log::context(client)
+        .get_key_value(streams::CHANNEL_STATE)
+        .await?;
+    let keys: Vec<String> = bucket.keys().await?.try_collect().await?;
+    let mut entries = Vec::new();
+    for key in keys {
+        if let Some(value) = bucket.get(&key).await? {
+            entries.push((key, serde_json::from_slice(&value)?));
+        }
+    }
+    Ok(entries)
+}
+
+fn state_findings(account: &str, state: &Value, now: Timestamp) -> Vec<Finding> {
+    let word = |of: &Value, name: &str| of[name].as_str().unwrap_or("?").to_owned();
+    let mut found = Vec::new();
+    let held = &state["held"];
+    if held.is_object() {
+        let code = held["code"]
+            .as_str()
+            .map(|code| format!(", the provider's code is {code}"));
+        found.push(Finding::wrong(
+            Area::Channels,
+            format!(
+                "account `{account}` is held since {}: {}{}; its messages wait, none fails",
+                word(held, "since"),
+                word(held, "reason"),
+                code.unwrap_or_default()
+            ),
+            "an account that the provider lets send",
+            format!(
+                "repair it at the provider, or its settings (CHAT4ALL_CHANNELS__{}__TOKEN and the like) and restart the \
+                 bridges; one message a minute tries, `chat4all channels resume {account}` tries at once, and the queue \
+                 drains by itself",
+                account.replace('-', "_").to_uppercase()
+            ),
+        ));
+    }
+    let broken = &state["broken"];
+    if broken.is_object() {
+        found.push(Finding::wrong(
+            Area::Channels,
+            format!("the provider of account `{account}` fails too often since {}: its breaker is open", word(broken, "since")),
+            "a provider that answers",
+            "look at the provider's status page; one message tries it from time to time, and then everything goes on",
+        ));
+    }
+    let paused = &state["paused"];
+    if paused.is_object() {
+        found.push(Finding::notice(
+            Area::Channels,
+            format!(
+                "{} has stopped account `{account}` since {} ({}): nothing goes out",
+                word(paused, "by"),
+                word(paused, "since"),
+                word(paused, "reason")
+            ),
+            "running, unless it was meant",
+            format!("`chat4all channels resume {account} --reason …` lets it go on"),
+        ));
+    }
+    let until = serde_json::from_value(state["throttled_until"].clone());
+    let until: Option<Timestamp> = until.ok();
+    if let Some(until) = until.filter(|until| *until > now) {
+        found.push(Finding::notice(
+            Area::Channels,
+            format!("the provider throttles account `{account}`: no calls before {until}"),
+            "fewer calls than the provider allows",
+            format!(
+                "lower CHAT4ALL_CHANNELS__{}__RATE_PER_S if it lasts",
+                account.replace('-', "_").to_uppercase()
+            ),
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_state_has_its_sentence_and_a_past_one_has_none() {
+        let now = Timestamp::from_unix_ms(1_700_000_000_000);
+        let soon = serde_json::to_value(now.plus(std::time::Duration::from_secs(60))).unwrap();
+        let past = serde_json::to_value(Timestamp::from_unix_ms(1_600_000_000_000)).unwrap();
+        let says = |state: Value| -> Vec<String> {
+            let found = state_findings("main-1", &state, now);
+            found.into_iter().map(|finding| finding.what).collect()
+        };
+        assert_eq!(says(json!({})), Vec::<String>::new());
+        assert_eq!(says(json!({ "throttled_until": past })), Vec::<String>::new());
+        let throttled = says(json!({ "throttled_until": soon }));
+        assert!(
+            throttled[0].contains("throttles account `main-1`"),
+            "{throttled:?}"
+        );
+        let state = json!({ "held": { "since": past, "reason": "INACTIVE_CREDENTIAL", "code": "190", "probe_at": soon } });
+        let held = says(state);
+        assert!(
+            held[0].contains("INACTIVE_CREDENTIAL, the provider's code is 190"),
+            "{held:?}"
+        );
+    }
+}

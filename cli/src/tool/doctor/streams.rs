@@ -1,0 +1,173 @@
+//! The log on the broker: everything there, as it should be, with room left.
+
+use async_nats::jetstream;
+use chat4all_nats::fullness::ACCEPT_UP_TO_PERCENT;
+use chat4all_nats::streams::{self, Drift, Error, Examined, Layout, Standing};
+
+use super::finding::{Area, Finding};
+
+/// From here on somebody should think of more room, in percent.
+const FILLING_PERCENT: u64 = 80;
+
+/// What is wrong with the log, and whether it can be opened.
+pub struct Look {
+    /// Every stream is there and is of this log.
+    pub is_whole: bool,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at every stream and bucket.
+pub async fn look(js: &jetstream::Context, layout: &Layout) -> Look {
+    match streams::examine(js, layout).await {
+        Ok(examined) => Look {
+            is_whole: examined.missing.is_empty(),
+            findings: findings(&examined),
+        },
+        Err(error) => Look {
+            is_whole: false,
+            findings: vec![refused(&error)],
+        },
+    }
+}
+
+fn refused(error: &Error) -> Finding {
+    let wrong =
+        |right: &str, mend: String| Finding::wrong(Area::Log, error.to_string(), right, mend);
+    match error {
+        Error::Incompatible { found, .. } => wrong(
+            "the number of partitions that the log was made for",
+            format!(
+                "set CHAT4ALL_LOG__PARTITIONS={found} if that is a number; otherwise this is another log: look at CHAT4ALL_NATS__URL"
+            ),
+        ),
+        Error::Restoring { .. } => wrong(
+            "a log that is complete",
+            "end it: `chat4all restore DIR` with the same backup".into(),
+        ),
+        Error::Broker { .. } => Finding::wrong(
+            Area::Log,
+            format!("{error}: the broker did not answer"),
+            "a broker with JetStream and a leader",
+            "look at `nats server report jetstream`, and at the nodes' logs",
+        ),
+    }
+}
+
+fn findings(examined: &Examined) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if !examined.missing.is_empty() {
+        found.push(Finding::wrong(
+            Area::Log,
+            format!("not on the broker: {}", examined.missing.join(", ")),
+            "every stream and bucket of the log",
+            "`chat4all provision`; it changes nothing that is there. If events have been lost with them: `chat4all restore`",
+        ));
+    }
+    found.extend(examined.drift.iter().map(differs));
+    found.extend(examined.standing.iter().flat_map(standing));
+    found
+}
+
+fn differs(drift: &Drift) -> Finding {
+    let Drift {
+        stream,
+        setting,
+        wanted,
+        found,
+    } = drift;
+    let mend = match *setting {
+        "max_bytes" => {
+            format!("CHAT4ALL_NATS__MAX_BYTES, or `nats stream edit {stream} --max-bytes …`")
+        }
+        "replicas" => {
+            format!("CHAT4ALL_NATS__REPLICAS, or `nats stream edit {stream} --replicas {wanted}`")
+        }
+        _ => format!("`nats stream edit {stream}`, if nobody meant it"),
+    };
+    Finding::notice(
+        Area::Log,
+        format!("{stream}: {setting} is {found}"),
+        format!("{wanted}, by this configuration; somebody may have had a reason"),
+        mend,
+    )
+}
+
+fn standing(one: &Standing) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let stream = &one.stream;
+    // What does not fit into these pushes out the oldest; the others refuse.
+    let refuses = stream != streams::PARKED;
+    let mend = format!(
+        "`nats stream edit {stream} --max-bytes …` where the broker's disk has room (NATS_MAX_FILE); docs/operations.md, \
+         \"Is the log full?\""
+    );
+    let percent = one.percent();
+    if refuses && percent >= ACCEPT_UP_TO_PERCENT {
+        let what = format!("{stream} is {percent} % full: nothing new is taken in there");
+        found.push(Finding::wrong(
+            Area::Log,
+            what,
+            format!("below {ACCEPT_UP_TO_PERCENT} %"),
+            mend,
+        ));
+    } else if refuses && percent >= FILLING_PERCENT {
+        let what = format!(
+            "{stream} is {percent} % full; at {ACCEPT_UP_TO_PERCENT} % nothing new is taken in"
+        );
+        found.push(Finding::notice(
+            Area::Log,
+            what,
+            format!("below {FILLING_PERCENT} %"),
+            mend,
+        ));
+    }
+    if !one.has_leader {
+        found.push(Finding::wrong(
+            Area::Log,
+            format!("{stream} has no leader: nothing can be stored in it"),
+            "two of its three nodes are up",
+            "start the nodes that are away; `nats server report jetstream` names them",
+        ));
+    }
+    if !one.behind.is_empty() {
+        found.push(Finding::wrong(
+            Area::Log,
+            format!(
+                "{stream}: the copy on {} is away or behind",
+                one.behind.join(" and ")
+            ),
+            "three copies that are current; with one more away nothing is accepted",
+            "start the node; it catches up by itself",
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tool::doctor::Weight;
+
+    fn filled(stream: &str, bytes: u64) -> Vec<Weight> {
+        let one = Standing {
+            stream: stream.to_owned(),
+            bytes,
+            max_bytes: 1_000,
+            has_leader: true,
+            behind: Vec::new(),
+        };
+        standing(&one)
+            .iter()
+            .map(|finding| finding.weight)
+            .collect()
+    }
+
+    #[test]
+    fn a_stream_is_wrong_when_it_refuses_and_noticed_before() {
+        assert_eq!(filled("EVT-00", 799), []);
+        assert_eq!(filled("EVT-00", 800), [Weight::Notice]);
+        assert_eq!(filled("EVT-00", 950), [Weight::Wrong]);
+        assert_eq!(filled("PARKED", 1_000), [], "the oldest gives way");
+    }
+}

@@ -1,0 +1,414 @@
+//! `chat4all doctor`: nothing to say of a system that is well, and for each thing that is broken a sentence and a remedy.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use chat4all_cli::embedded::{Nats, NatsOptions, chat4all_program, temp_dir};
+use rustix::process::Signal;
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::place;
+use crate::support::up::{Up, send};
+
+/// How long readiness may take to become a metric.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// As `chat4all doctor` has it.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    answer: Value,
+}
+
+impl Said {
+    fn findings(&self) -> impl Iterator<Item = &Value> {
+        self.answer["findings"].as_array().unwrap().iter()
+    }
+
+    /// The finding of `area` that says `words`; it must have a remedy with `mend` in it.
+    #[track_caller]
+    fn has(&self, weight: &str, area: &str, words: &str, mend: &str) {
+        let wanted = |one: &&Value| {
+            one["weight"] == weight
+                && one["area"] == area
+                && one["what"].as_str().unwrap().contains(words)
+        };
+        let found = self.findings().find(wanted);
+        let found =
+            found.unwrap_or_else(|| panic!("no {weight} `{words}` of {area} in {:#}", self.answer));
+        assert!(!found["right"].as_str().unwrap().is_empty());
+        assert!(found["mend"].as_str().unwrap().contains(mend), "{found:#}");
+        assert_eq!(
+            self.code,
+            i32::from(self.findings().any(|one| one["weight"] == "wrong"))
+        );
+    }
+
+    #[track_caller]
+    fn is_well(&self) {
+        let wrong: Vec<_> = self
+            .findings()
+            .filter(|one| one["weight"] == "wrong")
+            .collect();
+        assert!(
+            wrong.is_empty() && self.code == 0 && self.answer["well"] == true,
+            "{:#}",
+            self.answer
+        );
+    }
+}
+
+fn command(variables: &BTreeMap<String, String>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(chat4all_program().unwrap());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CHAT4ALL_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .arg("doctor")
+        .args(arguments)
+        .envs(variables)
+        .stdin(Stdio::null());
+    command
+}
+
+fn doctor(variables: &BTreeMap<String, String>, arguments: &[&str]) -> Said {
+    let output: Output = command(variables, arguments)
+        .arg("--json")
+        .output()
+        .unwrap();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    let answer = serde_json::from_slice(&output.stdout);
+    Said {
+        code: output.status.code().unwrap(),
+        answer: answer.unwrap_or_else(|error| panic!("{error}: {complained}")),
+    }
+}
+
+fn with(variables: &BTreeMap<String, String>, name: &str, value: &str) -> BTreeMap<String, String> {
+    let mut variables = variables.clone();
+    variables.insert(name.to_owned(), value.to_owned());
+    variables
+}
+
+#[test]
+fn every_mistake_of_a_configuration_is_named_with_its_variable() {
+    let mut variables = BTreeMap::from(
+        [
+            ("CHAT4ALL_AUTH__HS256_SECRET", "too short"),
+            ("CHAT4ALL_NATS__REPLICAS", "2"),
+            ("CHAT4ALL_NATS__REPLIKAS", "3"),
+            ("CHAT4ALL_SHUTDOWN__GRACE_MS", "1000"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    let said = doctor(&variables, &["--only", "config"]);
+    said.has("wrong", "config", "ids.secret is", "CHAT4ALL_IDS__SECRET");
+    said.has(
+        "wrong",
+        "config",
+        "auth.hs256_secret is",
+        "CHAT4ALL_AUTH__HS256_SECRET",
+    );
+    said.has(
+        "wrong",
+        "config",
+        "nats.replicas is",
+        "CHAT4ALL_NATS__REPLICAS",
+    );
+    said.has(
+        "wrong",
+        "config",
+        "no setting has this variable",
+        "unset CHAT4ALL_NATS__REPLIKAS",
+    );
+    said.has(
+        "wrong",
+        "config",
+        "shutdown.grace_ms is 1000",
+        "CHAT4ALL_SHUTDOWN__GRACE_MS",
+    );
+    assert!(
+        !said.answer.to_string().contains("too short"),
+        "a secret is repeated"
+    );
+
+    // For people: a sentence, what would be right, what mends it; and what was looked at.
+    variables.clear();
+    let output = command(&variables, &[]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text.contains("WRONG   configuration: ids.secret is"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n        right: ")
+            && text.contains("\n        mend:  set CHAT4ALL_IDS__SECRET"),
+        "{text}"
+    );
+    assert!(
+        text.contains("looked at: configuration; 2 wrong, 0 to know"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_system_is_well_and_what_is_broken_in_it_is_named() {
+    let dir = temp_dir().unwrap();
+    let home = dir.path().join(".chat4all");
+    let up = tokio::task::spawn_blocking({
+        let home = home.clone();
+        move || Up::start(&home, Up::command(&home))
+    });
+    let up = up.await.unwrap();
+    let variables = up.variables();
+    let role = variables["CHAT4ALL_URL"].clone();
+    let ask = |variables: &BTreeMap<String, String>| {
+        let variables = variables.clone();
+        let role = role.clone();
+        tokio::task::block_in_place(move || doctor(&variables, &["--role", &role]))
+    };
+
+    let said = ask(&variables);
+    said.is_well();
+    let areas = [
+        "config",
+        "broker",
+        "log",
+        "read_models",
+        "readers",
+        "channels",
+        "roles",
+    ];
+    assert_eq!(said.answer["looked_at"], serde_json::json!(areas));
+    place::are_all_on(&page_with(&role, "chat4all_check_green{check=\"nats_sync\"} 1").await);
+
+    // Servers that are not there: the rest is looked at all the same.
+    let gone = "127.0.0.1:1";
+    let said = ask(&with(
+        &variables,
+        "CHAT4ALL_NATS__URL",
+        &format!("nats://{gone}"),
+    ));
+    said.has(
+        "wrong",
+        "broker",
+        "no NATS server answers on 127.0.0.1:1",
+        "CHAT4ALL_NATS__URL",
+    );
+    let said = ask(&with(
+        &variables,
+        "CHAT4ALL_POSTGRES__URL",
+        &format!("postgres://x@{gone}/x"),
+    ));
+    said.has(
+        "wrong",
+        "read_models",
+        "Postgres does not answer",
+        "CHAT4ALL_POSTGRES__URL",
+    );
+    assert!(said.answer["looked_at"].to_string().contains("readers"));
+    let said = ask(&with(
+        &variables,
+        "CHAT4ALL_NATS__MONITOR_URL",
+        &format!("http://{gone}"),
+    ));
+    said.has(
+        "wrong",
+        "broker",
+        "the monitoring of NATS on 127.0.0.1:1 does not answer",
+        "MONITOR_URL",
+    );
+    let said = tokio::task::block_in_place(|| {
+        doctor(
+            &variables,
+            &["--only", "roles", "--role", &format!("http://{gone}")],
+        )
+    });
+    said.has("wrong", "roles", "no role answers on 127.0.0.1:1", "--role");
+
+    // Settings that are not those of the log.
+    let said = ask(&with(&variables, "CHAT4ALL_LOG__PARTITIONS", "4"));
+    said.has(
+        "wrong",
+        "log",
+        "was made for chat4all.partitions = 8",
+        "CHAT4ALL_LOG__PARTITIONS=8",
+    );
+    let said = ask(&with(&variables, "CHAT4ALL_NATS__MAX_BYTES", "1073741824"));
+    said.has(
+        "notice",
+        "log",
+        "EVT-00: max_bytes is",
+        "CHAT4ALL_NATS__MAX_BYTES",
+    );
+    said.is_well();
+
+    // An account that needs its operator, as a bridge writes it.
+    let client = async_nats::connect(&variables["CHAT4ALL_NATS__URL"])
+        .await
+        .unwrap();
+    let js = async_nats::jetstream::new(client);
+    let bucket = js.get_key_value("CHANNEL_STATE").await.unwrap();
+    let held = r#"{"held":{"since":"2026-11-22T00:00:00.000Z","reason":"INACTIVE_CREDENTIAL","code":"190","probe_at":"2099-01-01T00:00:00.000Z"}}"#;
+    bucket
+        .put("whatsapp.whatsapp-main", held.into())
+        .await
+        .unwrap();
+    let said = ask(&variables);
+    said.has(
+        "wrong",
+        "channels",
+        "account `whatsapp-main` is held",
+        "CHAT4ALL_CHANNELS__WHATSAPP_MAIN__TOKEN",
+    );
+    assert!(
+        said.answer
+            .to_string()
+            .contains("INACTIVE_CREDENTIAL, the provider's code is 190")
+    );
+    bucket.delete("whatsapp.whatsapp-main").await.unwrap();
+
+    // A bucket that somebody removed.
+    js.delete_stream("KV_LANES").await.unwrap();
+    let said = ask(&variables);
+    said.has(
+        "wrong",
+        "log",
+        "not on the broker: KV_LANES",
+        "chat4all provision",
+    );
+
+    the_read_models_are_told_apart(&up, &variables, &ask).await;
+}
+
+/// The metrics, as soon as they have `line`.
+async fn page_with(role: &str, line: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let page = reqwest::get(format!("{role}/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        if page.contains(line) {
+            return page;
+        }
+        assert!(Instant::now() < deadline, "no `{line}` in {page}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// With the role frozen, so that it does not mend what is done to its rows.
+async fn the_read_models_are_told_apart(
+    up: &Up,
+    variables: &BTreeMap<String, String>,
+    ask: &impl Fn(&BTreeMap<String, String>) -> Said,
+) {
+    tokio::task::block_in_place(|| {
+        let output = Command::new(chat4all_program().unwrap())
+            .arg("provision")
+            .envs(variables)
+            .output();
+        assert!(output.unwrap().status.success());
+    });
+    let mut postgres = PgConnection::connect(&variables["CHAT4ALL_POSTGRES__URL"])
+        .await
+        .unwrap();
+    sqlx::query("set search_path to chat4all")
+        .execute(&mut postgres)
+        .await
+        .unwrap();
+    send(up.process("all").unwrap(), Signal::STOP);
+    let behind = "update projector_checkpoint set sequence = 0, recorded_at = null
+                  where partition = (select partition from projector_checkpoint order by sequence desc limit 1)
+                  returning partition";
+    let partition: i16 = sqlx::query_scalar(behind)
+        .fetch_one(&mut postgres)
+        .await
+        .unwrap();
+    let said = ask(variables);
+    said.has(
+        "wrong",
+        "readers",
+        &format!("partition {partition:02} stands at 0"),
+        "How far are the readers?",
+    );
+    said.has("wrong", "roles", "no role answers", "--role");
+
+    let ahead = "update projector_checkpoint set sequence = 1000000 where partition = $1";
+    sqlx::query(ahead)
+        .bind(partition)
+        .execute(&mut postgres)
+        .await
+        .unwrap();
+    let said = ask(variables);
+    said.has(
+        "wrong",
+        "read_models",
+        "are ahead of the log",
+        "chat4all rebuild",
+    );
+    let other = "update projector_checkpoint set sequence = 1, recorded_at = '2001-01-01' where partition = $1";
+    sqlx::query(other)
+        .bind(partition)
+        .execute(&mut postgres)
+        .await
+        .unwrap();
+    let said = ask(variables);
+    said.has("wrong", "read_models", "of another log", "chat4all rebuild");
+
+    sqlx::query("delete from _sqlx_migrations where version = 2")
+        .execute(&mut postgres)
+        .await
+        .unwrap();
+    let said = ask(variables);
+    said.has(
+        "wrong",
+        "read_models",
+        "lacks migrations: 2",
+        "chat4all provision",
+    );
+    sqlx::query("update _sqlx_migrations set version = 99")
+        .execute(&mut postgres)
+        .await
+        .unwrap();
+    let said = ask(variables);
+    said.has("wrong", "read_models", "does not know: 99", "newer release");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_does_not_write_or_has_no_log_is_named() {
+    let dir = temp_dir().unwrap();
+    let mut options = NatsOptions::in_dir(dir.path());
+    "2m".clone_into(&mut options.sync_interval);
+    let nats = Nats::start(options).await.unwrap();
+    let variables = BTreeMap::from(
+        [
+            ("CHAT4ALL_NATS__URL", nats.url()),
+            ("CHAT4ALL_NATS__MONITOR_URL", nats.monitor_url()),
+            ("CHAT4ALL_AUTH__HS256_SECRET", "x".repeat(64)),
+            ("CHAT4ALL_IDS__SECRET", "0".repeat(64)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    let arguments = ["--only", "broker", "--only", "log"];
+    let said = tokio::task::block_in_place(|| doctor(&variables, &arguments));
+    said.has(
+        "wrong",
+        "broker",
+        "acknowledges before it has written to disk",
+        "NATS_SYNC_INTERVAL=always",
+    );
+    said.has(
+        "wrong",
+        "log",
+        "not on the broker: EVT-00, EVT-01",
+        "chat4all provision",
+    );
+}

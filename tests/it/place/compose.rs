@@ -1,0 +1,355 @@
+//! `compose.yaml`, held against the binary: every variable is a setting with a value that may be, every command parses, every
+//! port is the one that the role listens on, every name that is called is a service.
+
+use std::collections::BTreeSet;
+
+use chat4all_cli::args::Command;
+use chat4all_service::Config;
+use serde_json::Value;
+
+use super::files::{
+    self, Variables, command, filled, interpolated, path, seconds, variables, words, yaml,
+};
+
+/// Started as the page says.
+struct Form {
+    profiles: &'static [&'static str],
+    /// Files of variables beside `.env`.
+    more: &'static [&'static str],
+    nodes: usize,
+}
+
+const ONE_NODE: Form = Form {
+    profiles: &[],
+    more: &[],
+    nodes: 1,
+};
+const CLUSTER: Form = Form {
+    profiles: &["cluster"],
+    more: &["deploy/cluster.env"],
+    nodes: 3,
+};
+const SIMULATOR: Form = Form {
+    profiles: &["simulator"],
+    more: &["deploy/simulator/simulator.env"],
+    nodes: 1,
+};
+const METRICS: Form = Form {
+    profiles: &["metrics", "tools"],
+    more: &[],
+    nodes: 1,
+};
+/// Services that do one thing and end.
+const ONCE: &[&str] = &["provision", "tool"];
+/// What must be said before anything starts.
+pub const SECRETS: &[&str] = &[
+    "CHAT4ALL_IDS__SECRET",
+    "CHAT4ALL_AUTH__HS256_SECRET",
+    "POSTGRES_PASSWORD",
+    "GRAFANA_ADMIN_PASSWORD",
+];
+
+#[test]
+fn every_form_of_it_is_one_that_the_binary_understands() {
+    for form in [ONE_NODE, CLUSTER, SIMULATOR, METRICS] {
+        let project = form.project();
+        check(&project, form.nodes);
+    }
+}
+
+#[test]
+fn without_a_secret_nothing_starts_and_it_says_which() {
+    let compose = yaml("compose.yaml");
+    let all = filled(variables(".env.example"));
+    assert!(interpolated(&compose, &all).is_ok());
+    for secret in SECRETS {
+        assert_eq!(
+            variables(".env.example")[*secret],
+            "",
+            "{secret} has a value in the example"
+        );
+        let mut without = all.clone();
+        without.insert((*secret).to_owned(), String::new());
+        let refused = interpolated(&compose, &without).unwrap_err();
+        assert!(refused.starts_with(secret), "{refused}");
+    }
+}
+
+#[test]
+fn every_variable_of_the_example_is_asked_for_by_somebody() {
+    let asked = files::read("compose.yaml");
+    for name in variables(".env.example").keys() {
+        assert!(
+            asked.contains(&format!("${{{name}:")),
+            "nobody asks for {name}"
+        );
+    }
+    let example = variables("deploy/channels.env.example");
+    let secrets = SECRETS[..2]
+        .iter()
+        .map(|name| ((*name).to_owned(), files::SECRET.to_owned()));
+    let one = |(name, value): (String, String)| {
+        (
+            name,
+            if value.is_empty() {
+                "1".to_owned()
+            } else {
+                value
+            },
+        )
+    };
+    let settings: Variables = secrets.chain(example.into_iter().map(one)).collect();
+    assert_eq!(files::settings(&settings).config.channels.len(), 1);
+}
+
+impl Form {
+    /// The services that this form starts, as Compose's own `config` would show them.
+    fn project(&self) -> Value {
+        let mut env = filled(variables(".env.example"));
+        self.more
+            .iter()
+            .for_each(|file| env.extend(variables(file)));
+        let mut project = interpolated(&yaml("compose.yaml"), &env).unwrap();
+        let services = project["services"].as_object_mut().unwrap();
+        services.retain(|_, service| match service["profiles"].as_array() {
+            Some(profiles) => profiles
+                .iter()
+                .any(|one| self.profiles.contains(&one.as_str().unwrap())),
+            None => true,
+        });
+        for service in services.values_mut() {
+            for file in service["env_file"].as_array().cloned().unwrap_or_default() {
+                let (file, required) = (
+                    file["path"].as_str().unwrap(),
+                    file["required"] != Value::Bool(false),
+                );
+                assert!(path(file).exists() || !required, "{file}");
+                // Variables that a file sets give way to those of the service.
+                if path(file).exists() {
+                    let environment = service["environment"].as_object_mut().unwrap();
+                    for (name, value) in variables(file) {
+                        environment.entry(name).or_insert(Value::String(value));
+                    }
+                }
+            }
+        }
+        project
+    }
+}
+
+/// Everything that must be true of a project, whoever has resolved it.
+pub fn check(project: &Value, nodes: usize) {
+    let services = project["services"].as_object().unwrap();
+    for (name, service) in services {
+        println!("service {name}");
+        bounded(name, service);
+        refers(project, name, service);
+        if service["image"].as_str().unwrap().starts_with("chat4all:") {
+            ours(project, name, service, nodes);
+        }
+    }
+    for role in ["command-api", "query-api", "projector", "bridges"] {
+        assert!(services.contains_key(role), "no {role}");
+    }
+    if let Some(simulator) = services.get("simulator") {
+        simulated(project, simulator);
+    }
+}
+
+/// It cannot take the machine, comes back, and says whether it is well.
+fn bounded(name: &str, service: &Value) {
+    let limits = &service["deploy"]["resources"]["limits"];
+    assert!(
+        !limits["cpus"].is_null() && !limits["memory"].is_null(),
+        "{name} has no limits"
+    );
+    assert!(
+        !limits["pids"].is_null(),
+        "{name} has no limit of processes"
+    );
+    assert_eq!(service["cap_drop"][0], "ALL", "{name}");
+    assert_eq!(service["read_only"], true, "{name}");
+    if !ONCE.contains(&name) {
+        assert_eq!(service["restart"], "unless-stopped", "{name}");
+        assert_eq!(
+            service["healthcheck"]["test"][0], "CMD",
+            "{name} has no health check"
+        );
+    }
+}
+
+/// What it names is there.
+fn refers(project: &Value, name: &str, service: &Value) {
+    for (other, how) in service["depends_on"].as_object().into_iter().flatten() {
+        let there = !project["services"][other].is_null();
+        assert!(
+            there || how["required"] == Value::Bool(false),
+            "{name} depends on {other}"
+        );
+    }
+    for volume in service["volumes"].as_array().into_iter().flatten() {
+        let source = match volume {
+            Value::String(short) => short.split(':').next().unwrap(),
+            long => long["source"].as_str().unwrap(),
+        };
+        if source.starts_with(['.', '/']) {
+            assert!(path(source).exists(), "{name}: {source} is not there");
+        } else {
+            assert!(
+                !project["volumes"][source].is_null(),
+                "{name}: no volume {source}"
+            );
+        }
+    }
+}
+
+/// A service of our own image.
+fn ours(project: &Value, name: &str, service: &Value, nodes: usize) {
+    let words_of = words(&service["command"]);
+    let environment = service["environment"].as_object().unwrap();
+    let environment: Variables = environment
+        .iter()
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect();
+    let config = files::settings(&environment).config;
+    broker_is(project, &config, nodes);
+    assert_eq!(config.postgres_host(), "postgres");
+    let grace = config.shutdown.grace_ms.duration().as_secs();
+    let stop = seconds(service["stop_grace_period"].as_str().unwrap());
+    assert!(
+        stop > grace,
+        "{name} is killed after {stop} s, within its {grace} s of grace"
+    );
+
+    let listens = match command(&words_of).command {
+        Command::CommandApi(_)
+        | Command::QueryApi(_)
+        | Command::Projector(_)
+        | Command::Bridges(_) => {
+            assert_eq!(words_of, [name], "{name} is another role");
+            let probe = words(&service["healthcheck"]["test"]);
+            assert_eq!(probe[1], "chat4all");
+            let Command::Doctor(_) = command(&probe[2..]).command else {
+                panic!("{name}: {probe:?}");
+            };
+            let asked = url::Url::parse(probe.last().unwrap()).unwrap();
+            assert_eq!(asked.port(), Some(config.http.listen.port()), "{name}");
+            config.http.listen
+        }
+        Command::Simulator(args) => args.listen.unwrap(),
+        Command::Provision(_) => return,
+        Command::Doctor(_) => {
+            return every_role_is_asked(project, &words_of, config.http.listen.port());
+        }
+        other => panic!("{name} runs {other:?}"),
+    };
+    assert!(
+        listens.ip().is_unspecified(),
+        "{name} is not heard outside of its container"
+    );
+    for port in service["ports"].as_array().into_iter().flatten() {
+        let (host, target) = match port {
+            Value::String(short) => (
+                short.split(':').next().unwrap(),
+                short.rsplit(':').next().unwrap().parse().unwrap(),
+            ),
+            long => (
+                long["host_ip"].as_str().unwrap(),
+                long["target"].as_u64().unwrap(),
+            ),
+        };
+        assert_eq!(host, "127.0.0.1", "{name} is published to everybody");
+        assert_eq!(target, u64::from(listens.port()), "{name}");
+    }
+}
+
+fn every_role_is_asked(project: &Value, words: &[String], port: u16) {
+    let asked: BTreeSet<_> = words
+        .iter()
+        .filter_map(|word| word.strip_prefix("http://"))
+        .collect();
+    let roles =
+        ["command-api", "query-api", "projector", "bridges"].map(|role| format!("{role}:{port}"));
+    assert_eq!(asked, roles.iter().map(String::as_str).collect());
+    assert!(!project["services"]["command-api"].is_null());
+}
+
+/// Each address of the broker is a service that listens there, and there are as many as copies.
+fn broker_is(project: &Value, config: &Config, nodes: usize) {
+    assert_eq!(
+        (config.nats.replicas, config.nats.url.len()),
+        (nodes, nodes)
+    );
+    let addresses = [
+        (&config.nats.url, "NATS_LISTEN"),
+        (&config.nats.monitor_url, "NATS_MONITOR"),
+    ];
+    for (urls, variable) in addresses {
+        for url in urls {
+            let node = &project["services"][url.host_str().unwrap()];
+            let listens = node["environment"][variable]
+                .as_str()
+                .unwrap_or_else(|| panic!("no node {url}"));
+            assert!(
+                listens.ends_with(&format!(":{}", url.port().unwrap())),
+                "{url}: {listens}"
+            );
+            assert_eq!(node["environment"]["NATS_SYNC_INTERVAL"], "always");
+            let file = words(&node["command"]).pop().unwrap();
+            assert_eq!(file.ends_with("nats-cluster.conf"), nodes > 1, "{file}");
+            assert!(path(&file.replace("/etc/nats", "nats")).exists(), "{file}");
+        }
+    }
+    let name = |url: &url::Url| {
+        text(&project["services"][url.host_str().unwrap()]["environment"]["NATS_SERVER_NAME"])
+    };
+    let names: BTreeSet<_> = config.nats.url.iter().map(name).collect();
+    assert_eq!(names.len(), nodes, "two nodes have one name");
+}
+
+/// The simulator knows the account that the roles have, and calls the bridges back.
+fn simulated(project: &Value, simulator: &Value) {
+    let words = words(&simulator["command"]);
+    assert_eq!(words[3..], ["--config", "/etc/chat4all/accounts.json"]);
+    let accounts: Value =
+        serde_json::from_str(&files::read("deploy/simulator/accounts.json")).unwrap();
+    let known: chat4all_simulator::Config = serde_json::from_value(accounts.clone()).unwrap();
+    let account = &known.accounts[0];
+    let bridges = project["services"]["bridges"]["environment"]
+        .as_object()
+        .unwrap();
+    let ours = |name: &str| {
+        bridges[&format!("CHAT4ALL_CHANNELS__WHATSAPP_MAIN__{name}")]
+            .as_str()
+            .unwrap()
+    };
+    assert_eq!(ours("TOKEN"), account.token);
+    assert_eq!(ours("APP_SECRET"), account.app_secret);
+    assert_eq!(ours("VERIFY_TOKEN"), account.verify_token);
+    assert_eq!(ours("PHONE_NUMBER_ID"), account.phone_number_id);
+    assert!(ours("API_BASE").starts_with("http://simulator:4600/"));
+    let hook = account.webhook_url.as_ref().unwrap();
+    assert_eq!(
+        hook.as_str(),
+        "http://bridges:8080/webhooks/whatsapp/whatsapp-main"
+    );
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Where the database is.
+trait PostgresHost {
+    fn postgres_host(&self) -> String;
+}
+
+impl PostgresHost for Config {
+    fn postgres_host(&self) -> String {
+        use secrecy::ExposeSecret as _;
+        let url = url::Url::parse(self.postgres.url.expose_secret()).unwrap();
+        url.host_str().unwrap().to_owned()
+    }
+}

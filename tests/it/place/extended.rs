@@ -1,0 +1,159 @@
+//! The same files, given to the tools that will read them: Compose's own `config`, promtool, systemd-analyze. `make
+//! test-extended` fetches them and runs this; without them these tests fail and say so.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use chat4all_cli::embedded::{chat4all_program, temp_dir};
+use serde_json::Value;
+
+use super::compose::{SECRETS, check};
+use super::files::{SECRET, path, read};
+
+/// What the exposure of a unit may be by `systemd-analyze security`, in tenths: 1.2 when this was written.
+const EXPOSURE: &str = "15";
+
+fn tool(name: &str) -> PathBuf {
+    let tool = path(".tools/extended/bin").join(name);
+    assert!(
+        tool.exists(),
+        "{name} is not there: `make test-extended` fetches it"
+    );
+    tool
+}
+
+fn compose(arguments: &[&str]) -> Output {
+    let mut command = Command::new(tool("docker-compose"));
+    // Only what the files say counts.
+    command
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .current_dir(path("."));
+    command.args(arguments).output().unwrap()
+}
+
+fn succeeded(output: &Output) -> String {
+    let (said, complained) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(said).into_owned();
+    assert!(output.status.success(), "{said}\n{complained}");
+    said
+}
+
+#[test]
+#[ignore = "needs Compose: make test-extended"]
+fn compose_itself_resolves_every_form_of_it() {
+    let dir = temp_dir().unwrap();
+    let env = dir.path().join("env");
+    let filled = read(".env.example")
+        .lines()
+        .fold(String::new(), |all, line| {
+            let value = if line.ends_with('=') { SECRET } else { "" };
+            format!("{all}{line}{value}\n")
+        });
+    std::fs::write(&env, filled).unwrap();
+    let env = env.to_str().unwrap();
+    let forms: [(&[&str], &[&str], usize); 4] = [
+        (&[], &[], 1),
+        (&["cluster"], &["deploy/cluster.env"], 3),
+        (&["simulator"], &["deploy/simulator/simulator.env"], 1),
+        (&["metrics", "tools"], &[], 1),
+    ];
+    for (profiles, more, nodes) in forms {
+        let mut arguments = vec!["--env-file", env];
+        more.iter()
+            .for_each(|file| arguments.extend(["--env-file", file]));
+        profiles
+            .iter()
+            .for_each(|profile| arguments.extend(["--profile", profile]));
+        arguments.extend(["config", "--format", "json"]);
+        let project: Value = serde_json::from_str(&succeeded(&compose(&arguments))).unwrap();
+        check(&project, nodes);
+        let services = project["services"].as_object().unwrap();
+        let has = |name: &str| services.contains_key(name);
+        assert_eq!(has("nats-3"), nodes == 3);
+        assert_eq!(has("simulator"), profiles.contains(&"simulator"));
+        assert_eq!(has("grafana"), profiles.contains(&"metrics"));
+    }
+}
+
+#[test]
+#[ignore = "needs Compose: make test-extended"]
+fn compose_itself_refuses_without_secrets_and_names_them() {
+    let output = compose(&["--env-file", ".env.example", "config", "--quiet"]);
+    assert!(!output.status.success());
+    let complained = String::from_utf8_lossy(&output.stderr);
+    for secret in SECRETS {
+        assert!(
+            complained.contains(&format!("required variable {secret} is missing")),
+            "{complained}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs promtool: make test-extended"]
+fn prometheus_reads_its_configuration_and_each_alert_rings_when_it_should() {
+    let promtool = |arguments: &[&str]| {
+        let mut command = Command::new(tool("promtool"));
+        let output = command
+            .args(arguments)
+            .current_dir(path("deploy/prometheus"))
+            .output();
+        succeeded(&output.unwrap())
+    };
+    promtool(&["check", "config", "prometheus.yml"]);
+    promtool(&["check", "rules", "rules.yml"]);
+    let said = promtool(&["test", "rules", "rules_test.yml"]);
+    assert!(said.contains("SUCCESS"), "{said}");
+}
+
+#[test]
+#[ignore = "needs systemd-analyze: make test-extended"]
+fn systemd_understands_every_unit_and_finds_little_exposed() {
+    let dir = temp_dir().unwrap();
+    let program = chat4all_program().unwrap();
+    let mut names = Vec::new();
+    for unit in std::fs::read_dir(path("deploy/systemd")).unwrap() {
+        let unit = unit.unwrap().path();
+        if unit.is_file() {
+            let name = unit
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .replace("@.", "@command-api.");
+            // Where it will be is not where it is here.
+            let text = std::fs::read_to_string(&unit).unwrap();
+            let text = text.replace("/usr/local/bin/chat4all", program.to_str().unwrap());
+            let text = text.replace("/usr/local/bin/nats-server", program.to_str().unwrap());
+            std::fs::write(dir.path().join(&name), text).unwrap();
+            names.push(name);
+        }
+    }
+    assert_eq!(names.len(), 4, "{names:?}");
+    let analyze = |arguments: &[&str]| {
+        let mut command = Command::new("systemd-analyze");
+        let output = command.args(arguments).args(&names).current_dir(dir.path());
+        let output = output
+            .env("SYSTEMD_UNIT_PATH", format!("{}:", dir.path().display()))
+            .output();
+        output.unwrap_or_else(|error| panic!("systemd-analyze cannot be run here: {error}"))
+    };
+    let output = analyze(&["verify", "--man=no"]);
+    succeeded(&output);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    for name in names.iter().filter(|name| name.ends_with(".service")) {
+        let mut command = Command::new("systemd-analyze");
+        let place = dir.path().join(name);
+        command
+            .args([
+                "security",
+                "--offline=true",
+                "--no-pager",
+                "--threshold",
+                EXPOSURE,
+            ])
+            .arg(place);
+        succeeded(&command.output().unwrap());
+    }
+}

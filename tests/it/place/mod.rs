@@ -1,0 +1,12 @@
+//! What is shipped to run it somewhere: compose.yaml, the image, the units, the rules and the dashboard. No container engine
+//! is needed: each file is held against the binary it speaks of, and what Compose, promtool and systemd themselves say is in
+//! [`extended`].
+
+mod compose;
+mod dashboards;
+mod extended;
+mod files;
+mod image;
+mod units;
+
+pub use dashboards::are_all_on;
