@@ -12,6 +12,7 @@ mod commit_under_fault;
 mod guarantees;
 mod journeys;
 mod leases;
+mod live;
 mod log;
 mod projector;
 mod query_api;
