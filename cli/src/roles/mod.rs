@@ -158,6 +158,12 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
         parts.add(part, document);
         followed = Some(live);
     }
+    if role.needs_the_log() {
+        // Before anybody can ask: without a check, a role whose parts are not there yet would be ready.
+        checks.register("nats", || async {
+            Err("the role has not begun".to_owned())
+        });
+    }
     let address: SocketAddr = config.http.listen;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;

@@ -36,7 +36,7 @@ async fn a_connection_lasts_as_long_as_its_token_and_ends_with_a_reason() {
         refused(&format!("/v1/notifications?token={nobody}")).await,
         Some(403)
     );
-    let mut strange = Socket::open(&system, "/graphql", Some("graphql-ws")).await;
+    let mut strange = Socket::open(&system, "/graphql", None).await;
     ends(strange.as_mut().ok(), 4406, "graphql-transport-ws").await;
 
     // Who does not speak as agreed.

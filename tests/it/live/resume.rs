@@ -7,6 +7,7 @@ use chat4all_domain::Position;
 use rustix::process::Signal;
 
 use super::follower::{Follower, Shown, Way};
+use super::of_users;
 use crate::journeys::system::{System, text};
 use crate::support::seed;
 use crate::support::up::send;
@@ -22,8 +23,8 @@ async fn who_is_cut_off_fifty_times_under_load_misses_nothing_and_sees_nothing_t
     // One whose deliveries have something to tell, and two that are for users alone.
     let groups = [
         system.group(&ana, &[PHONE]).await,
-        system.group(&ana, &[]).await,
-        system.group(&ana, &[]).await,
+        of_users(&system, &ana).await,
+        of_users(&system, &ana).await,
     ];
     let mut followers = vec![
         Follower::begin(&system, &ana, Way::Conversation(&groups[0])).await,
@@ -44,7 +45,7 @@ async fn who_is_cut_off_fifty_times_under_load_misses_nothing_and_sees_nothing_t
             .enumerate()
             .map(async |(number, follower)| {
                 for round in 0..CUTS {
-                    for _ in 0..fastrand::usize(1..12) {
+                    for _ in 0..fastrand::usize(1..6) {
                         follower.next().await;
                     }
                     follower.cut();

@@ -1,12 +1,13 @@
 //! Who is shown what: the rule of queries, at the moment of the event.
 
-use chat4all_domain::{ConversationId, ParticipantId, UserId};
+use chat4all_domain::{ConversationId, ParticipantId};
 use chat4all_service::auth::Scope;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Came, Events, Socket};
 use super::follower::{of_conversation, of_mine};
+use super::{of_users, user};
 use crate::journeys::system::{System, text};
 
 const PHONE: &str = "4915150000078";
@@ -16,14 +17,9 @@ const DEAD_LETTERS: &str = "subscription ($after: String) { deadLetterEvents(aft
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_leaves_is_shown_no_more_and_who_is_not_there_nothing() {
     let system = System::start();
-    let (ana, ben, eve) = (
-        system.full("ana"),
-        system.full("ben"),
-        system.token("eve", MINE),
-    );
-    let body = json!({"kind": "group", "participants": [{"user_id": user("ben")}]});
-    let group = system.posted(&ana, "/v1/conversations", &body, 201).await;
-    let group = group["conversation_id"].as_str().unwrap().to_owned();
+    let ana = system.full("ana");
+    let [ben, eve] = ["ben", "eve"].map(|sub| system.token(sub, MINE));
+    let group = of_users(&system, &ana).await;
     let ids = json!({"id": group});
 
     // A stranger is told what they would be told of a conversation that does not exist.
@@ -213,10 +209,6 @@ fn error_or_complete(came: Came) -> Value {
         "{frame}"
     );
     frame
-}
-
-fn user(sub: &str) -> UserId {
-    UserId::derive("chat4all", sub)
 }
 
 fn participant(group: &str, sub: &str) -> ParticipantId {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::client::{Came, Socket};
 use super::follower::{Follower, Way, of_mine};
+use super::of_users;
 use crate::journeys::system::{System, text};
 use crate::journeys::until;
 
@@ -15,7 +16,7 @@ const CHARS: usize = 32_768;
 async fn a_slow_client_is_told_to_resume_while_others_go_on() {
     let system = System::start();
     let ana = system.full("ana");
-    let group = system.group(&ana, &[]).await;
+    let group = of_users(&system, &ana).await;
     let mut other = Follower::begin(&system, &ana, Way::Conversation(&group)).await;
     let path = format!("/v1/notifications?token={ana}");
     let mut thin = Socket::open(&system, &path, None).await.unwrap();

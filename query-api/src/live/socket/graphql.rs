@@ -28,7 +28,7 @@ use crate::session::Session;
 use crate::{api, explorer};
 
 /// How long a client may take to introduce itself.
-const INTRODUCED_WITHIN: Duration = Duration::from_secs(10);
+const INTRODUCED_WITHIN: Duration = Duration::from_secs(5);
 /// Operations of one connection at a time.
 const OPERATIONS: usize = 100;
 /// The longest id of an operation.
