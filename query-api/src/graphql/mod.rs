@@ -12,6 +12,7 @@ mod global_id;
 mod identity;
 mod limits;
 mod live;
+mod live_event;
 mod message;
 mod participant;
 mod query;
