@@ -184,7 +184,10 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
         door.open(shell.wrap(parts.finished()?));
         broker::register_checks(&checks, &log, &config)?;
         if let Some(live) = followed {
-            shutdown.spawn("live", async { anyhow::Ok(live.run(log).await) });
+            shutdown.spawn("live", async {
+                live.run(log).await;
+                anyhow::Ok(())
+            });
         }
     } else {
         if let Some(live) = followed {

@@ -2,6 +2,7 @@
 //! twice.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use chat4all_domain::Position;
 use rustix::process::Signal;
@@ -34,9 +35,12 @@ async fn who_is_cut_off_fifty_times_under_load_misses_nothing_and_sees_nothing_t
     ];
     let enough = AtomicBool::new(false);
     let writing = async {
+        // What goes to a phone has more to tell, and takes longer until all of it is told.
+        let paces = [50, 0, 0].map(Duration::from_millis);
         let writers = groups
             .iter()
-            .map(|group| write(&system, &ana, group, &enough));
+            .zip(paces)
+            .map(|(group, pace)| write(&system, &ana, (group.as_str(), pace), &enough));
         futures::future::join_all(writers).await
     };
     let following = async {
@@ -92,9 +96,15 @@ fn follower_of<'a>(follower: &Follower<'a>) -> Option<&'a str> {
 }
 
 /// Writes until it is enough, one after the other; where the last one stands.
-async fn write(system: &System, token: &str, group: &str, enough: &AtomicBool) -> Position {
+async fn write(
+    system: &System,
+    token: &str,
+    (group, pace): (&str, Duration),
+    enough: &AtomicBool,
+) -> Position {
     let mut last = None;
     while !enough.load(Ordering::Relaxed) {
+        tokio::time::sleep(pace).await;
         let message = text(group, "again");
         loop {
             let answer = system.post(token, "/v1/messages", &message).await;
