@@ -15,6 +15,7 @@ pub mod lease;
 pub mod load;
 pub mod log;
 pub mod parked;
+pub mod range;
 pub mod reader;
 pub mod resolved;
 pub mod store;

@@ -9,6 +9,7 @@ use chat4all_postgres::read::Reads;
 use chat4all_service::auth::Verifier;
 use utoipa::openapi::OpenApi;
 
+use crate::live::{self, Live};
 use crate::{explorer, graphql, rest};
 
 /// Where reads come from.
@@ -27,7 +28,8 @@ pub struct Models {
 pub(crate) struct State {
     pub models: Models,
     pub schema: graphql::Schema,
-    verifier: Verifier,
+    pub verifier: Verifier,
+    pub live: Live,
 }
 
 impl FromRef<State> for Verifier {
@@ -42,21 +44,23 @@ pub struct QueryApi;
 
 impl QueryApi {
     /// Its routes, and the document of those that are REST: `POST /graphql`, the explorer at `GET /graphql`, and the reads
-    /// below `/v1`. Postgres may be away now; then answers are 503 until it is there. So may the broker; then the dead letters
-    /// of one kind are left out.
+    /// below `/v1`; and what `live` follows: subscriptions at `/graphql`, server-sent events, notifications. Postgres may be away
+    /// now; then answers are 503 until it is there. So may the broker; then the dead letters of one kind are left out.
     #[expect(
         clippy::new_ret_no_self,
         reason = "an API is its routes and their document; there is nothing else to hold"
     )]
-    pub fn new(models: Models, verifier: Verifier) -> (Router, OpenApi) {
+    pub fn new(models: Models, verifier: Verifier, live: Live) -> (Router, OpenApi) {
         let state = State {
             models,
             schema: graphql::schema(),
             verifier,
+            live,
         };
-        let (rest, document) = rest::routes().split_for_parts();
+        let (rest, document) = rest::routes().merge(live::routes()).split_for_parts();
         let routes = Router::new()
-            .route("/graphql", post(graphql::answer).get(explorer::page))
+            .route("/graphql", post(graphql::answer).get(live::graphql))
+            .route("/v1/notifications", get(live::notifications))
             .route("/graphql/explorer.js", get(explorer::script))
             .route("/graphql/explorer.css", get(explorer::style))
             .merge(rest)

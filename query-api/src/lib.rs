@@ -7,6 +7,7 @@ mod cursor;
 mod dead_letters;
 mod explorer;
 mod graphql;
+mod live;
 mod page;
 mod problem;
 mod rest;
@@ -16,3 +17,4 @@ mod status;
 
 pub use api::{Models, QueryApi};
 pub use graphql::sdl;
+pub use live::{Limits, Live, Metrics};

@@ -59,6 +59,8 @@ codes! {
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The method is not allowed here";
     /// The request does not fit the present state.
     Conflict = "conflict", CONFLICT, "The request does not fit the present state";
+    /// What is shown is too old to be brought up to date; it has to be loaded anew, or followed from where it stands.
+    Resync = "resync", GONE, "What is shown must be brought up to date";
     /// The body is larger than the limit.
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// The body is not what its route takes.

@@ -15,6 +15,7 @@ mod doctor;
 mod guarantees;
 mod journeys;
 mod leases;
+mod live;
 mod log;
 mod place;
 mod projector;

@@ -127,7 +127,10 @@ async fn with_pass(
         return give_up(desk, head, FailureClass::Unsure, Reason::Unknown).await;
     }
     let (texts, log) = (&desk.worker.texts, &desk.worker.log);
-    let message = match texts.at(log, desk.lease.partition(), head.accepted_at).await {
+    let message = match texts
+        .at(log, desk.lease.partition(), head.accepted_at)
+        .await
+    {
         Ok(message) => message,
         Err(error) => {
             warn!(message.id = %head.id.message, error = %Chain(&error), "message `{}` cannot be read now", head.id.message);

@@ -22,7 +22,7 @@ use chat4all_nats::Log;
 use chat4all_nats::parked::Parked;
 use chat4all_postgres as postgres;
 use chat4all_projector as projector;
-use chat4all_query_api::{Models, QueryApi};
+use chat4all_query_api::{Limits, Live, Models, QueryApi};
 use chat4all_service::auth::Verifier;
 use chat4all_service::config::LogFormat;
 use chat4all_service::health::Checks;
@@ -159,7 +159,8 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
         checks,
         mut parts,
         waiting,
-    } = prepare(role, &config).await?;
+        followed,
+    } = prepare(role, &config, &shutdown).await?;
     numbers::keep_readiness(&metrics, &checks, &shutdown);
     let address: SocketAddr = config.http.listen;
     let listener = TcpListener::bind(address).await;
@@ -185,7 +186,19 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
         commands = running;
         door.open(shell.wrap(parts.finished()?));
         broker::register_checks(&checks, &log, &config)?;
+        if let Some(live) = followed {
+            shutdown.spawn("live", async {
+                live.run(log).await;
+                anyhow::Ok(())
+            });
+        }
     } else {
+        if let Some(live) = followed {
+            shutdown.spawn(
+                "live",
+                Box::pin(follow_later(config, shutdown.clone(), live)),
+            );
+        }
         door.open(shell.wrap(parts.finished()?));
     }
     let served = served.await.context("the HTTP server ended");
@@ -202,26 +215,32 @@ struct Prepared {
     parts: Parts,
     /// For the log, if the role needs it: not ready until it is there and at work.
     waiting: Option<wait::Waiting>,
+    /// What follows the log for subscribers.
+    followed: Option<Live>,
 }
 
-async fn prepare(role: Role, config: &Config) -> anyhow::Result<Prepared> {
+async fn prepare(role: Role, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Prepared> {
     let (metrics, checks) = (Metrics::new(), Checks::new(role.name()));
     let mut parts = Parts {
         routes: Router::new().merge(metrics.routes()).merge(checks.routes()),
         documents: Vec::new(),
     };
     let waiting = role.needs_the_log().then(|| wait::Waiting::begin(&checks));
+    let mut followed = None;
     if role.answers_queries() {
         // Most reads need no broker: it may be away now, and later.
         let client = broker_later(config, role.name()).await?;
-        let (part, document) = queries(config, &checks, Parked::new(client))?;
+        let live = following(config, (&metrics, &checks), shutdown);
+        let (part, document) = queries(config, &checks, Parked::new(client), live.clone())?;
         parts.add(part, document);
+        followed = Some(live);
     }
     Ok(Prepared {
         metrics,
         checks,
         parts,
         waiting,
+        followed,
     })
 }
 
@@ -319,7 +338,36 @@ fn bridge(
     Ok(routes)
 }
 
-fn queries(config: &Config, checks: &Checks, parked: Parked) -> anyhow::Result<(Router, OpenApi)> {
+/// What follows the log for subscribers, once it has one.
+fn following(config: &Config, (metrics, checks): (&Metrics, &Checks), stop: &Shutdown) -> Live {
+    let limits = Limits {
+        connections: config.live.max_connections,
+    };
+    let live = Live::new(limits, stop.soft().clone());
+    metrics.register(|registry| live.metrics().register(registry));
+    let asked = live.clone();
+    checks.register_partial("live", move || std::future::ready(asked.check()));
+    live
+}
+
+/// Follows the log as soon as it is there; reads do not wait for that.
+async fn follow_later(config: Config, shutdown: Shutdown, live: Live) -> Result<(), wait::Error> {
+    // What is missing is said by the check `live`, which makes nothing red.
+    let waiting = wait::Waiting::begin(&Checks::new("live"));
+    let log = tokio::select! {
+        () = shutdown.soft().cancelled() => return Ok(()),
+        log = waiting.for_log(&config, "query-api") => log?,
+    };
+    live.run(log).await;
+    Ok(())
+}
+
+fn queries(
+    config: &Config,
+    checks: &Checks,
+    parked: Parked,
+    live: Live,
+) -> anyhow::Result<(Router, OpenApi)> {
     let settings = &config.postgres;
     let statement = settings.statement_timeout_ms.duration();
     let pool = database(config, "query-api")?.pool_to_read(
@@ -346,7 +394,7 @@ fn queries(config: &Config, checks: &Checks, parked: Parked) -> anyhow::Result<(
     };
     let auth = &config.auth;
     let verifier = Verifier::new(&auth.hs256_secret, &auth.issuer, auth.audience.as_deref());
-    Ok(QueryApi::new(models, verifier))
+    Ok(QueryApi::new(models, verifier, live))
 }
 
 /// Readiness is red while Postgres does not answer, and says what that means.

@@ -26,7 +26,7 @@ async fn no_role_is_ready_before_it_listens() {
         Role::QueryApi,
         Role::Bridges,
     ] {
-        let prepared = prepare(role, &config).await.unwrap();
+        let prepared = prepare(role, &config, &Shutdown::new()).await.unwrap();
         let report = prepared.checks.report().await;
         assert!(!report.ready(), "{role:?}: {report:?}");
         let nats = report.needed.get("nats");

@@ -21,8 +21,9 @@ Examples:
 Open its address in a browser: the customer's phone, with a box to answer. Faults: POST /_sim/faults; what was received:
 GET /_sim/calls. `chat4all up` starts one by itself. Ends with Ctrl-C or SIGTERM; everything is in memory.")]
 pub struct SimulatorCommand {
+    /// What it plays, and where.
     #[command(flatten)]
-    args: Args,
+    pub args: Args,
     /// Print where it is as JSON.
     #[arg(long)]
     json: bool,

@@ -38,6 +38,13 @@ pub fn error(problem: &Problem) -> Error {
     })
 }
 
+/// `problem` as an error of an operation as a whole.
+pub fn refusal(problem: &Problem) -> ServerError {
+    let mut error = error(problem).into_server_error(async_graphql::Pos::default());
+    error.locations.clear();
+    error
+}
+
 /// The code of an error, `None` for one that the library made.
 pub fn code(error: &ServerError) -> Option<Code> {
     let Some(Value::String(name)) = error.extensions.as_ref()?.get("code") else {

@@ -78,11 +78,7 @@ impl Extension for Checked {
 }
 
 fn refusal(detail: String) -> Vec<ServerError> {
-    let problem = Problem::field("/query", detail);
-    let mut error = super::error::error(&problem).into_server_error(async_graphql::Pos::default());
-    // It is about the query as a whole.
-    error.locations.clear();
-    vec![error]
+    vec![super::error::refusal(&Problem::field("/query", detail))]
 }
 
 /// Whether every field at the top of every operation is one of the schema's own.

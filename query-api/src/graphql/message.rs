@@ -72,14 +72,7 @@ impl Message {
     }
     /// What it says.
     async fn content(&self) -> Content {
-        match &self.0.content {
-            message::Content::Text { text } => Content::Text(TextContent {
-                text: text.reveal().to_owned(),
-            }),
-            message::Content::Unsupported { what } => {
-                Content::Unsupported(UnsupportedContent { what: what.clone() })
-            }
-        }
+        Content::from(&self.0.content)
     }
     /// When it was written; for a channel's message by the provider's clock.
     async fn occurred_at(&self) -> Moment {
@@ -141,6 +134,19 @@ impl Message {
 pub enum Content {
     Text(TextContent),
     Unsupported(UnsupportedContent),
+}
+
+impl From<&message::Content> for Content {
+    fn from(content: &message::Content) -> Self {
+        match content {
+            message::Content::Text { text } => Self::Text(TextContent {
+                text: text.reveal().to_owned(),
+            }),
+            message::Content::Unsupported { what } => {
+                Self::Unsupported(UnsupportedContent { what: what.clone() })
+            }
+        }
+    }
 }
 
 /// Plain text.

@@ -4,28 +4,33 @@ mod connection;
 mod conversation;
 mod dead_letter;
 mod dead_letter_list;
+mod dead_letter_notice;
 mod delivery;
 mod endpoint;
 mod error;
 mod global_id;
 mod identity;
 mod limits;
+mod live;
+mod live_event;
 mod message;
 mod participant;
 mod query;
 mod scalar;
 mod words;
 
-use async_graphql::{EmptyMutation, EmptySubscription, SDLExportOptions};
+use async_graphql::{EmptyMutation, SDLExportOptions};
 
 pub use endpoint::answer;
+pub use error::{name, refusal};
+pub use live::Watch;
 
 /// The schema with its limits.
-pub type Schema = async_graphql::Schema<query::Query, EmptyMutation, EmptySubscription>;
+pub type Schema = async_graphql::Schema<query::Query, EmptyMutation, live::Subscriptions>;
 
 /// Makes the schema.
 pub fn schema() -> Schema {
-    Schema::build(query::Query, EmptyMutation, EmptySubscription)
+    Schema::build(query::Query, EmptyMutation, live::Subscriptions)
         .extension(limits::Limits)
         .finish()
 }

@@ -4,6 +4,7 @@ mod body;
 mod conversations;
 mod messages;
 
+pub use body::Problem as ProblemBody;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

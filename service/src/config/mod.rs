@@ -28,7 +28,9 @@ pub use effective::Effective;
 pub use mistake::{Mistake, Mistakes};
 pub use reader::Entry;
 pub use reference::reference;
-pub use sections::{Auth, Bridges, Http, Ids, Log, Nats, Postgres, Projector, Shutdown, Telemetry};
+pub use sections::{
+    Auth, Bridges, Http, Ids, Live, Log, Nats, Postgres, Projector, Shutdown, Telemetry,
+};
 pub use source::{Origin, Sources};
 pub use types::{LogFormat, Milliseconds, Poison, Seconds, Sync, Unsure};
 
@@ -79,6 +81,8 @@ pub struct Config {
     pub projector: Projector,
     /// The outside world.
     pub bridges: Bridges,
+    /// Subscriptions, server-sent events and notifications.
+    pub live: Live,
     /// How a role stops.
     pub shutdown: Shutdown,
     /// Accounts at providers, by the account's id.
@@ -144,6 +148,7 @@ impl Config {
         let telemetry = Telemetry::read(&mut reader.section("telemetry"));
         let projector = Projector::read(&mut reader.section("projector"));
         let bridges = Bridges::read(&mut reader.section("bridges"));
+        let live = Live::read(&mut reader.section("live"));
         let shutdown = Shutdown::read(&mut reader.section("shutdown"));
         let channels = channels::read(&mut reader.section("channels"));
         Some(Self {
@@ -156,6 +161,7 @@ impl Config {
             telemetry: telemetry?,
             projector: projector?,
             bridges: bridges?,
+            live: live?,
             shutdown: shutdown?,
             channels: channels?,
         })

@@ -172,6 +172,14 @@ section! {
 }
 
 section! {
+    /// Subscriptions, server-sent events and notifications.
+    pub struct Live {
+        /// Connections that follow live at a time, per process; more are 503.
+        max_connections: usize = count(1, 1_000_000).or(10_000usize),
+    }
+}
+
+section! {
     /// How a role stops.
     pub struct Shutdown {
         /// How long work in flight may take to finish after SIGINT or SIGTERM; then it is cut off.

@@ -6,7 +6,7 @@ mod receive;
 mod received;
 mod redrive;
 mod removed;
-mod system;
+pub mod system;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ fn compare(place: &str, expected: &Messages, found: &Messages) {
 }
 
 /// Waits until `reached` holds for what `look` sees; says what was seen last if it never does.
-async fn until<T: Debug>(
+pub async fn until<T: Debug>(
     what: &str,
     mut look: impl AsyncFnMut() -> T,
     reached: impl Fn(&T) -> bool,

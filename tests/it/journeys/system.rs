@@ -1,6 +1,7 @@
 //! A running system and everybody outside of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ pub struct System {
     /// What a shell has after sourcing its `env`.
     pub env: BTreeMap<String, String>,
     http: Client,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// What was answered, and when.
@@ -88,12 +89,7 @@ impl System {
             .timeout(ANSWERED_WITHIN)
             .build()
             .unwrap();
-        Self {
-            up,
-            env,
-            http,
-            _dir: dir,
-        }
+        Self { up, env, http, dir }
     }
 
     /// Somebody's token.
@@ -111,6 +107,10 @@ impl System {
         self.token(sub, Scope::ALL)
     }
 
+    /// Where `up` keeps its files.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
     pub fn commands(&self) -> &str {
         &self.env["CHAT4ALL_URL"]
     }
@@ -292,7 +292,7 @@ impl System {
     pub async fn inbound(&self) -> Vec<Stored> {
         read(&self.jetstream().await, "INBOUND").await
     }
-    async fn jetstream(&self) -> jetstream::Context {
+    pub async fn jetstream(&self) -> jetstream::Context {
         let client = async_nats::connect(&self.env["CHAT4ALL_NATS__URL"]).await;
         jetstream::new(client.unwrap())
     }

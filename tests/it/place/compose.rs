@@ -236,7 +236,7 @@ fn ours(project: &Value, name: &str, service: &Value, nodes: usize) {
             assert_eq!(asked.port(), Some(config.http.listen.port()), "{name}");
             config.http.listen
         }
-        Command::Simulator(args) => args.listen.unwrap(),
+        Command::Simulator(command) => command.args.listen.unwrap(),
         Command::Provision(_) => return,
         Command::Doctor(_) => {
             return every_role_is_asked(project, &words_of, config.http.listen.port());

@@ -9,7 +9,7 @@ use chat4all_nats::connect;
 use chat4all_nats::parked::Parked;
 use chat4all_postgres::read::Reads;
 use chat4all_postgres::{Config, Projected, Schema, migrate};
-use chat4all_query_api::{Models, QueryApi};
+use chat4all_query_api::{Limits, Live, Models, QueryApi};
 use chat4all_service::auth::{Grant, Scope, Verifier, mint};
 use chat4all_service::clock;
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -19,6 +19,7 @@ use sqlx::{PgConnection, PgPool};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::wire::Wire;
 
@@ -70,7 +71,8 @@ impl World {
             parked: Parked::new(client),
         };
         let verifier = Verifier::new(&secret(), ISSUER, None);
-        let (routes, _) = QueryApi::new(models, verifier);
+        let live = Live::new(Limits { connections: 10 }, CancellationToken::new());
+        let (routes, _) = QueryApi::new(models, verifier, live);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = listener.local_addr().unwrap();
         let mut server = JoinSet::new();

@@ -130,7 +130,10 @@ mod tests {
             found.into_iter().map(|finding| finding.what).collect()
         };
         assert_eq!(says(json!({})), Vec::<String>::new());
-        assert_eq!(says(json!({ "throttled_until": past })), Vec::<String>::new());
+        assert_eq!(
+            says(json!({ "throttled_until": past })),
+            Vec::<String>::new()
+        );
         let throttled = says(json!({ "throttled_until": soon }));
         assert!(
             throttled[0].contains("throttles account `main-1`"),

@@ -1,0 +1,206 @@
+//! Clients of what is followed live: WebSockets, and server-sent events.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::journeys::system::System;
+
+/// How long anything may take to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What comes over a WebSocket.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Came {
+    Frame(Value),
+    Close(u16, String),
+    /// Without a word.
+    Gone,
+}
+
+pub struct Socket(WebSocketStream<TcpStream>);
+
+/// Where queries are answered, without the scheme.
+fn address(system: &System) -> SocketAddr {
+    let url = &system.env["CHAT4ALL_QUERY_URL"];
+    url.trim_start_matches("http://").parse().unwrap()
+}
+
+impl Socket {
+    /// Opens `path`; the status when it is refused.
+    pub async fn open(system: &System, path: &str, protocol: Option<&str>) -> Result<Self, u16> {
+        Self::with_buffer(system, path, protocol, None).await
+    }
+
+    /// As [`Socket::open`], of a machine that keeps as little as it can for who does not read.
+    pub async fn with_buffer(
+        system: &System,
+        path: &str,
+        protocol: Option<&str>,
+        buffer: Option<u32>,
+    ) -> Result<Self, u16> {
+        let address = address(system);
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(buffer) = buffer {
+            socket.set_recv_buffer_size(buffer).unwrap();
+        }
+        // In a broker's or a role's restart nobody may listen for a moment.
+        let stream = socket.connect(address).await.map_err(|_| 0_u16)?;
+        stream.set_nodelay(true).unwrap();
+        let mut request = format!("ws://{address}{path}")
+            .into_client_request()
+            .unwrap();
+        if let Some(protocol) = protocol {
+            let headers = request.headers_mut();
+            headers.insert("sec-websocket-protocol", protocol.parse().unwrap());
+        }
+        match timeout(PATIENCE, client_async(request, stream))
+            .await
+            .unwrap()
+        {
+            Ok((stream, _)) => Ok(Self(stream)),
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
+            Err(_) => Err(0),
+        }
+    }
+
+    /// A client of GraphQL that has introduced itself.
+    pub async fn graphql(system: &System, token: &str) -> Result<Self, u16> {
+        let mut socket = Self::open(system, "/graphql", Some("graphql-transport-ws")).await?;
+        socket.introduce(token).await;
+        Ok(socket)
+    }
+
+    pub async fn introduce(&mut self, token: &str) {
+        let payload = json!({"Authorization": format!("Bearer {token}")});
+        self.say(&json!({"type": "connection_init", "payload": payload}))
+            .await;
+        assert_eq!(
+            self.next().await,
+            Came::Frame(json!({"type": "connection_ack"}))
+        );
+    }
+
+    pub async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
+        let payload = json!({"query": query, "variables": variables});
+        self.say(&json!({"type": "subscribe", "id": id, "payload": payload}))
+            .await;
+    }
+
+    /// What cannot be sent any more is noticed when nothing comes.
+    pub async fn say(&mut self, frame: &Value) {
+        let _ = self.0.send(Message::text(frame.to_string())).await;
+    }
+
+    /// The next frame, past what keeps the connection alive.
+    pub async fn next(&mut self) -> Came {
+        loop {
+            let came = timeout(PATIENCE, self.0.next()).await;
+            match came.expect("nothing came") {
+                Some(Ok(Message::Text(text))) => {
+                    return Came::Frame(serde_json::from_str(&text).unwrap());
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    let frame = frame.map(|f| (u16::from(f.code), f.reason.to_string()));
+                    let (code, reason) = frame.unwrap_or((1005, String::new()));
+                    return Came::Close(code, reason);
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Came::Gone,
+            }
+        }
+    }
+
+    /// The next update of a subscription: what `next` says of its one field.
+    #[track_caller]
+    pub fn update(&mut self) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let Came::Frame(mut frame) = self.next().await else {
+                panic!("{caller}: the connection has ended");
+            };
+            assert_eq!(frame["type"], "next", "{caller}: {frame}");
+            let data = frame["payload"]["data"].take();
+            let Value::Object(data) = data else {
+                panic!("{caller}: {frame}");
+            };
+            data.into_iter().next().unwrap().1
+        }
+    }
+}
+
+/// A stream of server-sent events.
+pub struct Events {
+    response: reqwest::Response,
+    unread: String,
+}
+
+/// One of them; an id alone has neither name nor data.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Event {
+    pub id: Option<String>,
+    pub name: Option<String>,
+    pub data: Value,
+}
+
+impl Events {
+    pub async fn open(
+        system: &System,
+        token: &str,
+        path: &str,
+        last: Option<&str>,
+    ) -> Result<Self, u16> {
+        let url = format!("{}{path}", system.env["CHAT4ALL_QUERY_URL"]);
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut request = client.get(url).bearer_auth(token);
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let response = request.send().await.map_err(|_| 0_u16)?;
+        if response.status() != 200 {
+            return Err(response.status().as_u16());
+        }
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let unread = String::new();
+        Ok(Self { response, unread })
+    }
+
+    /// The next event; `None` at the end.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some((block, rest)) = self.unread.split_once("\n\n") {
+                let event = parse(block);
+                self.unread = rest.to_owned();
+                if event != Event::default() {
+                    return Some(event);
+                }
+            }
+            let chunk = timeout(PATIENCE, self.response.chunk()).await;
+            match chunk.expect("nothing came") {
+                Ok(Some(bytes)) => self.unread.push_str(std::str::from_utf8(&bytes).unwrap()),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// As the standard reads a block; comments say nothing.
+fn parse(block: &str) -> Event {
+    let mut event = Event::default();
+    for line in block.lines() {
+        match line.split_once(": ") {
+            Some(("id", id)) => event.id = Some(id.to_owned()),
+            Some(("event", name)) => event.name = Some(name.to_owned()),
+            Some(("data", data)) => event.data = serde_json::from_str(data).unwrap(),
+            _ => assert!(line.starts_with(':'), "{line}"),
+        }
+    }
+    event
+}

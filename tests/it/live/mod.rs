@@ -1,0 +1,24 @@
+//! Following live, through `chat4all up`: as those see it who subscribe, are cut off, come back, fall behind, or may not see it.
+
+mod client;
+mod connections;
+mod follower;
+mod resume;
+mod sight;
+mod slow;
+
+use chat4all_domain::UserId;
+use serde_json::json;
+
+use crate::journeys::system::System;
+
+fn user(sub: &str) -> UserId {
+    UserId::derive("chat4all", sub)
+}
+
+/// A group of this user and ben, with nobody outside.
+async fn of_users(system: &System, token: &str) -> String {
+    let body = json!({"kind": "group", "participants": [{"user_id": user("ben")}]});
+    let group = system.posted(token, "/v1/conversations", &body, 201).await;
+    group["conversation_id"].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,99 @@
+//! Who does not take what there is, is told to resume, and finds everything; others go on meanwhile.
+
+use serde_json::{Value, json};
+
+use super::client::{Came, Socket};
+use super::follower::{Follower, Way, of_mine};
+use super::of_users;
+use crate::journeys::system::{System, text};
+use crate::journeys::until;
+
+/// As large as texts may be, in bytes too: what waits for a slow client is more than all buffers hold.
+const LARGE: &str = "\u{1F40C}";
+const CHARS: usize = 32_768;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_client_is_told_to_resume_while_others_go_on() {
+    let system = System::start();
+    let ana = system.full("ana");
+    let group = of_users(&system, &ana).await;
+    let mut other = Follower::begin(&system, &ana, Way::Conversation(&group)).await;
+    let path = format!("/v1/notifications?token={ana}");
+    let mut thin = Socket::open(&system, &path, None).await.unwrap();
+    assert!(matches!(thin.next().await, Came::Frame(frame) if frame["type"] == "connected"));
+    let protocol = Some("graphql-transport-ws");
+    let mut slow = Socket::with_buffer(&system, "/graphql", protocol, Some(4_096))
+        .await
+        .unwrap();
+    slow.introduce(&ana).await;
+    slow.subscribe("s", &query(), json!({})).await;
+    let begin = slow.update().await["cursor"].clone();
+
+    // They write as long as nobody is overtaken: only the one who does not read can be.
+    let (large, mut written) = (LARGE.repeat(CHARS), 0);
+    while resyncs(&system).await == 0 {
+        let answer = system
+            .post(&ana, "/v1/messages", &text(&group, &large))
+            .await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        written += 1;
+        assert!(written < 300, "nobody was overtaken");
+        // The others take what there is.
+        assert!(matches!(thin.next().await, Came::Frame(frame) if frame["type"] == "new_message"));
+        other.next().await;
+    }
+    assert_eq!(other.shown[&group].len(), written);
+    assert_eq!(other.resyncs, 0);
+
+    // It reads again: what had left, then where to resume.
+    let (mut shown, mut last) = (0, begin);
+    let refused = loop {
+        let Came::Frame(frame) = slow.next().await else {
+            panic!("ended after {shown} of {written}");
+        };
+        if frame["type"] == "error" {
+            break frame;
+        }
+        last = frame["payload"]["data"]["myEvents"]["cursor"].clone();
+        shown += 1;
+    };
+    let said = &refused["payload"][0]["extensions"];
+    assert_eq!((&said["code"], &said["cursor"]), (&json!("resync"), &last));
+    assert!(shown < written, "it was not behind: {shown} of {written}");
+    // The connection is as good as before.
+    slow.subscribe("s", &query(), json!({"after": last})).await;
+    while shown < written {
+        let update = slow.update().await;
+        shown += update["events"].as_array().unwrap().len();
+    }
+    let here = slow.update().await;
+    assert_eq!(here["events"], json!([]), "{here}");
+}
+
+/// What comes is not of interest, how much is: texts are.
+fn query() -> String {
+    of_mine().replace(
+        "messageId }",
+        "messageId content { ... on TextContent { text } } }",
+    )
+}
+
+async fn resyncs(system: &System) -> u64 {
+    metric(system, "chat4all_live_resyncs_total ").await
+}
+
+/// A number on the page of metrics.
+pub async fn metric(system: &System, name: &str) -> u64 {
+    let page = async || {
+        let url = format!("{}/metrics", system.env["CHAT4ALL_QUERY_URL"]);
+        let request = system.request(reqwest::Method::GET, url);
+        system.send(request).await.body
+    };
+    let page = until("the metrics", page, Value::is_string).await;
+    let mut lines = page.as_str().unwrap().lines();
+    let value = lines.find_map(|line| line.strip_prefix(name));
+    value
+        .unwrap_or_else(|| panic!("no {name}in {page}"))
+        .parse()
+        .unwrap()
+}
