@@ -164,6 +164,14 @@ async fn killed_in_a_burst(
         sleep(after).await;
         kill(system, victim).await
     });
+    let broker = &system.env["CHAT4ALL_NATS__URL"];
+    until(
+        "the broker is there",
+        async || async_nats::connect(broker).await.map(drop),
+        Result::is_ok,
+    )
+    .await
+    .unwrap();
     told_of_all(system, written.len()).await;
     on_the_log(system, written).await;
     match victim {
