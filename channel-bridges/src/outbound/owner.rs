@@ -30,8 +30,11 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(1);
 /// The longest that a lane sleeps without a look at the clock.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// References that are stored side by side while folding.
-const REFERENCES_AT_A_TIME: usize = 256;
+/// References that a partition stores side by side while folding. A put that is not acknowledged within a second is made anew, so
+/// a slow broker must not get more at a time than it can do in one: it would be busy with what nobody waits for any more.
+const REFERENCES_AT_A_TIME: usize = 32;
+/// The longest pause before a reference is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
 /// Owns a partition until its lease is asked back or lost.
 pub async fn own(worker: Arc<Worker>, lease: Lease) -> Result<(), Error> {
@@ -244,9 +247,11 @@ impl Owner {
             let line = account.as_ref().and_then(|id| worker.lines.get(id));
             if let (Some(account), Some(line)) = (&account, line) {
                 for part in &parts {
+                    let mut pause = AGAIN;
                     while let Err(error) = remember(&worker, account, line, part, reference).await {
                         warn!(message.id = %id.message, error = %Chain(&error), "the reference of message `{}` cannot be stored now", id.message);
-                        tokio::time::sleep(AGAIN).await;
+                        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
                     }
                 }
             }
