@@ -23,12 +23,12 @@ pub struct Range<'a> {
 }
 
 /// Messages at a time.
-const BATCH: usize = 500;
+const BATCH: usize = 100;
 /// The answer ends behind the message that makes it this large, in bytes.
-const MAX_BYTES: usize = 1024 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 impl Log {
-    /// The first messages of a range, in order: at most 500, and about 1 MiB. Empty when the range holds no more.
+    /// The first messages of a range, in order: at most 100, and about 64 KiB. Empty when the range holds no more.
     ///
     /// # Errors
     /// [`ReadError`] when the log does not answer by `deadline`.

@@ -6,7 +6,7 @@ use chat4all_cli::embedded::chat4all_program;
 use serde_json::Value;
 
 /// One row that each measurement must give.
-const ROWS: [&str; 8] = [
+const ROWS: [&str; 9] = [
     "until the first message is READ",
     "rate of (b1) / (a), 64 in flight",
     "p99 of (b1) − (a) at half load",
@@ -14,6 +14,7 @@ const ROWS: [&str; 8] = [
     "(c) request → shown by GraphQL, p99",
     "(b2) messages handed to the provider, closed loop",
     "(b2) synced appends per message",
+    "(d) rebuild / COPY",
     "(g) webhooks",
 ];
 

@@ -209,6 +209,12 @@ impl Gate {
 
     /// What another worker or an operator wrote, or what was there at the start; `None`: there is nothing.
     pub fn learn(&self, entry: Option<(&[u8], u64)>) {
+        self.take(entry, false);
+    }
+
+    /// As [`Gate::learn`]; `anew`: also what is known already, so that a change which somebody else overtook is made over what
+    /// stands there, and not found to be made because it stands only here.
+    fn take(&self, entry: Option<(&[u8], u64)>, anew: bool) {
         // An entry without a value: an operator deleted it.
         let (bytes, revision) = match entry {
             Some((bytes, revision)) if !bytes.is_empty() => (bytes, revision),
@@ -218,7 +224,9 @@ impl Gate {
         match serde_json::from_slice::<State>(bytes) {
             Ok(state) => {
                 self.known.send_if_modified(|known| {
-                    let news = revision > known.revision || !known.read;
+                    let news = revision > known.revision
+                        || anew && revision == known.revision
+                        || !known.read;
                     if news {
                         self.say(&known.state, &state);
                         let read = true;
@@ -266,18 +274,20 @@ impl Gate {
             match told.await {
                 Ok(revision) => {
                     self.known.send_if_modified(|known| {
-                        known.revision = known.revision.max(revision);
-                        false
+                        let newest = revision > known.revision;
+                        if newest {
+                            // What was folded meanwhile is told over this one, and folded again.
+                            known.state = news.state.clone();
+                            known.revision = revision;
+                        }
+                        newest
                     });
                     return true;
                 }
                 Err(bucket::Error::Outdated { .. }) => match self.bucket.last(&self.key).await {
                     Ok(value) => {
-                        self.learn(
-                            value
-                                .as_ref()
-                                .map(|value| (&value.bytes[..], value.revision)),
-                        );
+                        let value = value.as_ref();
+                        self.take(value.map(|value| (&value.bytes[..], value.revision)), true);
                         match self.fold(&fold) {
                             Some(more) => news = more,
                             None => return false,

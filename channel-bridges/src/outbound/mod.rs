@@ -133,6 +133,8 @@ impl Worker {
                     None => break,
                 },
                 Some(ended) = owners.join_next() => ended.map_err(Error::Died)??,
+                // It ends with the bridge. Without it nobody would hear of an operator's pause.
+                Some(ended) = watching.join_next() => ended.map_err(Error::Died)?,
             }
             self.share(owners.len());
         }

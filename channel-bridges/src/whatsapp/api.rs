@@ -14,6 +14,8 @@ use crate::channel::{Accepted, Outbound, Refusal, SendError};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest that the provider may have an account wait by its own word: nobody would notice one that it mistook.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 * 1024;
 
@@ -79,7 +81,7 @@ impl Api {
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+            .map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| broken_off(status))? {
             body.extend_from_slice(&chunk);

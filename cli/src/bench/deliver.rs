@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::accept::Post;
 use super::report::Report;
 use super::stack::Stack;
-use super::{Plan, WARM_UP, progress};
+use super::{Plan, WARM_UP, progress, rebuild};
 
 /// Recipients, half on each account.
 const RECIPIENTS: usize = 2_000;
@@ -126,6 +126,7 @@ pub(super) async fn measure(plan: Plan, report: &mut Report) -> anyhow::Result<(
         "",
         &syncs,
     );
+    rebuild::measure(&stack, plan, report).await?;
     stack.stop().await
 }
 

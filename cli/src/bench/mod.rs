@@ -9,6 +9,7 @@ mod deliver;
 mod idle;
 mod load;
 mod raw;
+mod rebuild;
 mod report;
 mod see;
 mod stack;
@@ -55,7 +56,7 @@ pub struct BenchCommand {
 enum Measurement {
     /// Messages accepted over HTTP that go to nobody outside, against bare publishes of the same bytes.
     Accept,
-    /// Messages to WhatsApp recipients, through the simulated provider, until they are READ.
+    /// Messages to WhatsApp recipients, through the simulated provider, until they are READ; and a rebuild of what that made.
     Deliver,
     /// From a request to the provider's call and to the answer of a GraphQL query, at a steady rate.
     See,

@@ -148,6 +148,11 @@ impl Stack {
         value.with_context(|| format!("`up` wrote no {name}"))
     }
 
+    /// Every variable of its `env` file.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
     pub fn client(&self) -> &reqwest::Client {
         &self.client
     }
@@ -197,7 +202,9 @@ impl Stack {
     /// # Errors
     /// It does not answer.
     pub async fn database(&self) -> anyhow::Result<sqlx::PgConnection> {
-        Ok(database(&self.config()?, "bench")?.connect().await?)
+        Ok(database(&self.config()?, "bench")?
+            .connect_for_long()
+            .await?)
     }
 
     /// Waits until the read models have everything that is on the log now; how many events they were behind.

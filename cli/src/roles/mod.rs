@@ -28,10 +28,11 @@ use chat4all_service::config::LogFormat;
 use chat4all_service::health::Checks;
 use chat4all_service::http::{Door, Shell, serve};
 use chat4all_service::metrics::Metrics;
-use chat4all_service::{Config, Shutdown, shutdown, telemetry};
+use chat4all_service::{Chain, Config, Shutdown, shutdown, telemetry};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tracing::error;
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
@@ -45,6 +46,8 @@ const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_millis(1_500
 
 /// How long readiness waits for the stream of parked items; less than a check may take.
 const PARKED_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+/// When a log that could not be opened is tried again.
+const FOLLOW_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Which parts a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,10 +190,7 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
         door.open(shell.wrap(parts.finished()?));
         broker::register_checks(&checks, &log, &config)?;
         if let Some(live) = followed {
-            shutdown.spawn("live", async {
-                live.run(log).await;
-                anyhow::Ok(())
-            });
+            shutdown.spawn("live", live.run(log));
         }
     } else {
         if let Some(live) = followed {
@@ -351,15 +351,31 @@ fn following(config: &Config, (metrics, checks): (&Metrics, &Checks), stop: &Shu
 }
 
 /// Follows the log as soon as it is there; reads do not wait for that.
-async fn follow_later(config: Config, shutdown: Shutdown, live: Live) -> Result<(), wait::Error> {
+async fn follow_later(config: Config, shutdown: Shutdown, live: Live) -> anyhow::Result<()> {
     // What is missing is said by the check `live`, which makes nothing red.
     let waiting = wait::Waiting::begin(&Checks::new("live"));
-    let log = tokio::select! {
-        () = shutdown.soft().cancelled() => return Ok(()),
-        log = waiting.for_log(&config, "query-api") => log?,
-    };
-    live.run(log).await;
-    Ok(())
+    loop {
+        let log = tokio::select! {
+            () = shutdown.soft().cancelled() => return Ok(()),
+            log = waiting.for_log(&config, "query-api") => log,
+        };
+        match log {
+            Ok(log) => {
+                return live
+                    .run(log)
+                    .await
+                    .context("a follower of the log has died");
+            }
+            // Waiting does not mend it, but reads need no broker and go on.
+            Err(error) => {
+                error!(error = %Chain(&error), "nobody can follow live: the log cannot be opened");
+            }
+        }
+        tokio::select! {
+            () = shutdown.soft().cancelled() => return Ok(()),
+            () = tokio::time::sleep(FOLLOW_AGAIN) => {}
+        }
+    }
 }
 
 fn queries(

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::cursor::Cursor;
 use super::hub::Hub;
+use super::members::Members;
 use super::queue::End;
 use super::registry::Topic;
 use super::subscription::Subscription;
@@ -62,13 +63,17 @@ impl Live {
         let after = after.map_err(|error| Problem::field("/after", error.to_string()))?;
         if let Topic::Conversation(id) = topic {
             let lane = &hub.lanes[lanes.start];
-            let members = hub
-                .members(lane, id, deadline)
-                .await
-                .map_err(|e| away(&e))?;
             let after = after.as_ref().map(|cursor| cursor.get(lane.number));
-            let follows = reader.sees_all || members.may_follow(reader.user, after);
-            if !members.exists() || !follows {
+            let mut known = hub.members(lane, id, deadline).await;
+            let follows = |members: &Members| {
+                members.exists() && (reader.sees_all || members.may_follow(reader.user, after))
+            };
+            if known.as_ref().is_ok_and(|members| !follows(members)) {
+                // What is known here may be older than the answer that brought the caller: no refusal rests on it.
+                hub.forget_members(id);
+                known = hub.members(lane, id, deadline).await;
+            }
+            if !follows(&*known.map_err(|error| away(&error))?) {
                 return Err(not_found("conversation"));
             }
         }

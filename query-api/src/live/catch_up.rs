@@ -1,11 +1,13 @@
 //! What came while nobody listened: a part of a lane, read from the log, on one or several subjects.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use chat4all_nats::Stored;
 use chat4all_nats::range::Range;
 use chat4all_service::Chain;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -17,15 +19,15 @@ const AT_A_TIME: usize = 16;
 
 /// A turn to read.
 #[derive(Debug)]
-pub struct Turns(Semaphore);
+pub struct Turns(Arc<Semaphore>);
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(Semaphore::new(AT_A_TIME))
+        Self(Arc::new(Semaphore::new(AT_A_TIME)))
     }
 }
 
-/// A part of a lane, in order. Holds about 1 MiB per subject.
+/// A part of a lane, in order. Holds at most some 64 KiB, or one message, per subject.
 pub struct CatchUp {
     up_to: u64,
     subjects: Vec<OneSubject>,
@@ -69,17 +71,23 @@ impl CatchUp {
 
 impl OneSubject {
     async fn read(&mut self, hub: &Hub, lane: &Lane, turns: &Turns, up_to: u64) {
-        let range = Range {
-            stream: &lane.stream,
-            subject: &self.subject,
-            from: self.from,
-            up_to,
-        };
-        let found = {
-            let _turn = turns.0.acquire().await;
-            hub.log
-                .read_range(range, Instant::now() + READ_TIMEOUT)
-                .await
+        // A task of its own: a client that does not take what it is told must not keep a turn from others meanwhile.
+        let (turns, log) = (Arc::clone(&turns.0), hub.log.clone());
+        let (stream, subject, from) = (lane.stream.clone(), self.subject.clone(), self.from);
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            let range = Range {
+                stream: &stream,
+                subject: &subject,
+                from,
+                up_to,
+            };
+            log.read_range(range, Instant::now() + READ_TIMEOUT).await
+        });
+        let found = match reading.join_next().await.expect("one was begun") {
+            Ok(found) => found,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         match found {
             Ok(batch) => {

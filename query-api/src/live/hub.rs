@@ -170,6 +170,11 @@ impl Hub {
         }
     }
 
+    /// Forgets who was in a conversation: the next who asks reads the log.
+    pub fn forget_members(&self, conversation: ConversationId) {
+        self.members.invalidate(&conversation);
+    }
+
     /// Who was in a conversation when, at least up to where its lane was shown when this is called.
     ///
     /// # Errors

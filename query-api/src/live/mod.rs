@@ -35,6 +35,7 @@ use chat4all_nats::Log;
 use chat4all_service::Problem;
 use chat4all_service::problem::Code;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
@@ -105,23 +106,28 @@ impl Live {
     }
 
     /// Follows `log` until it is stopped, and then until every connection is closed.
-    pub async fn run(self, log: Log) {
+    ///
+    /// # Errors
+    /// A follower has died: subscribers would hear nothing any more, and not know it.
+    pub async fn run(self, log: Log) -> Result<(), JoinError> {
         let hub = Arc::new(Hub::new(log, self.0.metrics.clone()));
         self.0.hub.send_replace(Some(Arc::clone(&hub)));
-        let tasks = TaskTracker::new();
+        let mut lanes = JoinSet::new();
         for lane in 0..hub.lanes.len() {
             let (hub, stop) = (Arc::clone(&hub), self.0.stop.clone());
-            tasks.spawn(async move {
+            lanes.spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = hub.follow(&hub.lanes[lane]) => {}
                 }
             });
         }
-        tasks.close();
-        tasks.wait().await;
+        while let Some(ended) = lanes.join_next().await {
+            ended?;
+        }
         self.0.open.close();
         self.0.open.wait().await;
+        Ok(())
     }
 
     /// What is missing for subscriptions to be possible, in a sentence.

@@ -123,7 +123,7 @@ async fn two_workers_share_the_partitions_and_the_second_takes_over_what_waits()
         sent.insert(i, posted);
     }
     stage
-        .fault(json!({"fault": {"kind": "error", "code": 131_016}}))
+        .fault(json!({"to": number(5_000), "fault": {"kind": "error", "code": 131_016}}))
         .await;
     let waiting = conversation();
     let mut posted = Vec::new();

@@ -69,7 +69,7 @@ fn state_findings(account: &str, state: &Value, now: Timestamp) -> Vec<Finding> 
             "an account that the provider lets send",
             format!(
                 "repair it at the provider, or its settings (CHAT4ALL_CHANNELS__{}__TOKEN and the like) and restart the \
-                 bridges; one message a minute tries, `chat4all channels resume {account}` tries at once, and the queue \
+                 bridges; one message a minute tries, `chat4all channels resume {account} --reason …` tries at once, and the queue \
                  drains by itself",
                 account.replace('-', "_").to_uppercase()
             ),

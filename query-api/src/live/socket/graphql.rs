@@ -19,7 +19,8 @@ use chat4all_service::problem::Code;
 use chat4all_service::{Problem, clock};
 use futures::StreamExt;
 use futures::stream::{self, AbortHandle, Abortable, SelectAll, Stream};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::protocol::{NAME, Said, Told, token};
 use super::{BAD_MESSAGE, FORBIDDEN, Farewell, Heard, UNAUTHORIZED, Wire, expiry, limited, who};
@@ -29,8 +30,10 @@ use crate::{api, explorer};
 
 /// How long a client may take to introduce itself.
 const INTRODUCED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a query may take, its waits for a position included.
+const QUERY_WITHIN: Duration = Duration::from_secs(30);
 /// Operations of one connection at a time.
-const OPERATIONS: usize = 100;
+const OPERATIONS: usize = 32;
 /// The longest id of an operation.
 const ID_BYTES: usize = 100;
 
@@ -255,9 +258,24 @@ fn answers(
     }
     let (session, driver) = Session::new(state.models.clone(), caller);
     let (schema, request) = (state.schema.clone(), request.data(session));
+    // A task of its own: while this client does not take what it is told, nobody would poll the query, and it would keep its
+    // connection to Postgres from everybody else. It ends when the operation is dropped.
+    let mut query = JoinSet::new();
+    query.spawn(async move { timeout(QUERY_WITHIN, driver.drive(schema.execute(request))).await });
     Box::pin(stream::once(async move {
-        driver.drive(schema.execute(request)).await
+        match query.join_next().await {
+            Some(Ok(Ok(response))) => response,
+            Some(Ok(Err(_))) => unanswered("The query takes too long; ask for less."),
+            Some(Err(_)) | None => {
+                unanswered("The query broke off; the log of the process says why.")
+            }
+        }
     }))
+}
+
+fn unanswered(detail: &'static str) -> Response {
+    let problem = Problem::new(Code::Unavailable, detail);
+    Response::from_errors(vec![schema::refusal(&problem)])
 }
 
 fn is_subscription(request: &mut Request) -> bool {
