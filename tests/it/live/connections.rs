@@ -162,7 +162,7 @@ async fn operations(system: &System, ana: &str, group: &str) {
         socket.update().await;
         socket.say(&json!({"type": "complete", "id": id})).await;
     }
-    for round in 0..100 {
+    for round in 0..32 {
         socket
             .subscribe(&round.to_string(), &of_conversation(), json!({"id": group}))
             .await;
