@@ -144,11 +144,14 @@ async fn who_goes_away_does_not_stop_the_append() {
     assert_eq!(next.state.entry(0, Default::default()).attempts, 2);
 }
 
+/// Who race for one place.
+const RACERS: usize = 24;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_api_caller_who_loses_again_and_again_is_told_so_and_nothing_of_it_is_stored() {
     let node = one_node().await;
     let mut stores = Vec::new();
-    for number in 0..12 {
+    for number in 0..RACERS {
         stores.push(store(
             &opened(&node.nats.url(), &format!("racer-{number}"), &layout(1)).await,
         ));
@@ -159,8 +162,9 @@ async fn an_api_caller_who_loses_again_and_again_is_told_so_and_nothing_of_it_is
     };
     let (mut told, mut lost) = (BTreeSet::new(), 0);
     let mut n = 0;
-    // Whoever wins a round leaves eleven losers; who loses six rounds is told.
-    for round in 0..20 {
+    // Whoever wins leaves all others as losers; who loses six times is told. That is likely in each round, and never certain.
+    let until = Instant::now() + Duration::from_secs(60);
+    for round in 0.. {
         let mut racing = JoinSet::new();
         for store in &stores {
             n += 1;
@@ -178,12 +182,12 @@ async fn an_api_caller_who_loses_again_and_again_is_told_so_and_nothing_of_it_is
         if lost > 0 {
             break;
         }
+        assert!(
+            Instant::now() < until,
+            "{RACERS} racers, and nobody lost six times in {} races",
+            told.len()
+        );
     }
-    assert!(
-        lost > 0,
-        "twelve racers, and nobody lost six times in {} races",
-        told.len()
-    );
     let on_log: BTreeSet<_> = owners(&node.log, &id(1)).await.into_iter().collect();
     assert_eq!(on_log, told);
 }
