@@ -19,6 +19,7 @@
 //! Source: docs/adr/0004-reading.md.
 
 mod durable;
+mod pull;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,14 +27,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::Subject;
-use async_nats::jetstream::consumer::pull;
 use chat4all_domain::Partition;
-use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use crate::direct::{self, Stored};
 use crate::{Log, streams};
+
+pub use pull::Pace;
+use pull::Pull;
 
 /// Without a message for this long, the log is asked directly.
 pub const IDLE_CHECK: Duration = Duration::from_secs(5);
@@ -47,6 +49,10 @@ const CONNECTION_CHECK: Duration = Duration::from_millis(250);
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Messages on offer at a time; more wait on the broker.
 pub const MAX_ACK_PENDING: i64 = 5_000;
+/// How long what was folded may wait for its acknowledgement, so that one serves many.
+const ACK_EVERY: Duration = Duration::from_millis(250);
+/// With so many messages folded, the acknowledgement waits no longer.
+const ACK_AT: usize = 1_000;
 /// How long a direct read may take before the next try.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -63,6 +69,8 @@ pub struct Spec {
     pub filter: Option<String>,
     /// What becomes of the consumer when nobody follows.
     pub keep: Keep,
+    /// How soon messages are wanted.
+    pub pace: Pace,
 }
 
 /// What becomes of a feed's consumer on the broker when nobody follows any more.
@@ -83,6 +91,7 @@ impl Spec {
             description,
             filter: None,
             keep: Keep::Always,
+            pace: Pace::Together,
         }
     }
 }
@@ -121,7 +130,7 @@ pub enum Error {
 pub struct Feed {
     log: Log,
     spec: Spec,
-    pull: Option<pull::Stream>,
+    pull: Option<Pull>,
     /// The last sequence given to the caller.
     position: u64,
     /// The last sequence taken from the stream: everything up to here is given or ready.
@@ -129,9 +138,12 @@ pub struct Feed {
     ready: VecDeque<Stored>,
     /// The last sequence that had its effect.
     folded: u64,
-    /// What was offered before it had its effect: sequence and where the acknowledgement goes.
+    /// What was offered and is not acknowledged: sequence and where the acknowledgement goes. One acknowledges all before it.
     unacknowledged: BTreeMap<u64, Subject>,
+    acknowledged_at: Option<Instant>,
     disturbed: Option<Instant>,
+    /// The log had something that the durable had not offered for as long as one waits.
+    silent: bool,
     /// When the log was last known to have nothing that was not taken: by taking what came next, or by asking.
     level_at: Instant,
     /// The log must be asked before the durable is believed again.
@@ -179,7 +191,9 @@ impl Feed {
             folded: after,
             ready,
             unacknowledged,
+            acknowledged_at: None,
             disturbed: None,
+            silent: false,
             level_at: Instant::now(),
             doubtful: true,
             connection: 0,
@@ -240,20 +254,38 @@ impl Feed {
         Ok(batch)
     }
 
-    /// Everything up to `sequence` has had its effect: tell the broker, for its reports.
+    /// Everything up to `sequence` has had its effect: tell the broker, for its reports. One acknowledgement serves all of
+    /// it, and what follows within a quarter of a second; later ones are sent while somebody waits in [`Feed::next`].
     pub async fn folded(&mut self, sequence: u64) {
         self.folded = self.folded.max(sequence);
+        self.acknowledge_what_is_due().await;
+    }
+
+    async fn acknowledge_what_is_due(&mut self) {
+        let recently = self
+            .acknowledged_at
+            .is_some_and(|at| at.elapsed() < ACK_EVERY);
+        if recently && self.unacknowledged.len() < ACK_AT {
+            return;
+        }
         let later = self.unacknowledged.split_off(&(self.folded + 1));
-        for reply in std::mem::replace(&mut self.unacknowledged, later).into_values() {
+        let folded = std::mem::replace(&mut self.unacknowledged, later);
+        if let Some((_, reply)) = folded.into_iter().next_back() {
+            self.acknowledged_at = Some(Instant::now());
             self.acknowledge(reply).await;
         }
     }
 
     /// One message from the durable, or what the log has when the durable is silent or in doubt.
     async fn fetch(&mut self) -> Result<(), Error> {
+        self.acknowledge_what_is_due().await;
         if self.doubtful || self.is_reconnected() {
+            let silent = std::mem::take(&mut self.silent);
             self.catch_up().await;
             if !self.ready.is_empty() {
+                if silent {
+                    self.wake_the_durable().await;
+                }
                 return Ok(());
             }
         }
@@ -271,19 +303,28 @@ impl Feed {
         let arrived = timeout_at(look_at, pull.next()).await;
         self.current.clear();
         match arrived {
-            Ok(Some(Ok(message))) => self.consider(message).await,
-            Ok(Some(Err(error))) => {
+            Ok(Ok(message)) => self.consider(message).await,
+            Ok(Err(error)) => {
                 debug!(stream = %self.spec.stream, %error, "the pull was disturbed");
                 self.doubtful = true;
                 self.pull = None;
             }
-            Ok(None) => {
+            Err(_) if Instant::now() >= ask_at => {
                 self.doubtful = true;
-                self.pull = None;
+                // While somebody else takes from it, silence is no wonder, and a reset would only be a fight.
+                self.silent = self.patience() == IDLE_CHECK;
             }
-            Err(_) => self.doubtful |= Instant::now() >= ask_at,
+            Err(_) => {}
         }
         Ok(())
+    }
+
+    /// The durable had its time and kept silent, and the log has more: it does not stand where we are.
+    async fn wake_the_durable(&mut self) {
+        debug!(stream = %self.spec.stream, durable = %self.spec.durable, "the durable is silent although there is more: resetting it");
+        if let Err(error) = self.restore_durable().await {
+            debug!(%error, "cannot reset the durable yet");
+        }
     }
 
     fn is_reconnected(&self) -> bool {
@@ -304,8 +345,9 @@ impl Feed {
         let Some(pull) = &mut self.pull else {
             return false;
         };
-        match futures::poll!(pull.next()) {
-            std::task::Poll::Ready(Some(Ok(message))) => {
+        let arrived = futures::poll!(std::pin::pin!(pull.next()));
+        match arrived {
+            std::task::Poll::Ready(Ok(message)) => {
                 self.consider(message).await;
                 true
             }
@@ -346,12 +388,8 @@ impl Feed {
             self.doubtful = true;
             return;
         }
-        match reply {
-            Some(reply) if sequence <= self.folded => self.acknowledge(reply).await,
-            Some(reply) if self.spec.keep == Keep::Always => {
-                self.unacknowledged.insert(sequence, reply);
-            }
-            Some(_) | None => {}
+        if let Some(reply) = reply.filter(|_| self.spec.keep == Keep::Always) {
+            self.unacknowledged.insert(sequence, reply);
         }
     }
 

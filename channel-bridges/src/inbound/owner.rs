@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat4all_domain::AccountId;
 use chat4all_nats::lease::Lease;
-use chat4all_nats::reader::{Feed, Keep, Spec};
+use chat4all_nats::reader::{Feed, Keep, Pace, Spec};
 use chat4all_nats::{Stored, codec, streams};
 use chat4all_service::Chain;
 use tokio::task::JoinSet;
@@ -82,6 +82,7 @@ impl Owner {
             description: format!("understands what came in through {kind}"),
             filter: Some(subject(kind)),
             keep: Keep::Always,
+            pace: Pace::Together,
         };
         let feed = open_feed(&inbox.log, &spec, after).await;
         info!(channel = %kind, after, "owns what comes in through {kind}, from {after}");

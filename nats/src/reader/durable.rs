@@ -4,21 +4,20 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::stream::ConsumerErrorKind;
-use tracing::warn;
+use tracing::{info, warn};
 
+use super::pull::Pull;
 use super::{ACK_WAIT, Error, Feed, Keep, MAX_ACK_PENDING};
 
-/// How long a pull stays open on the broker.
-const PULL_EXPIRY: Duration = Duration::from_secs(5);
-/// How often the broker shows that an idle pull is alive.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Messages per pull.
-const PULL_BATCH: usize = 500;
 /// A consumer that is kept only while followed goes away after this long.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 impl Feed {
     pub(super) async fn make_durable(&self) -> Result<(), Error> {
+        self.make(false).await
+    }
+
+    async fn make(&self, anew: bool) -> Result<(), Error> {
         let config = pull::Config {
             durable_name: Some(self.spec.durable.clone()),
             description: Some(self.spec.description.clone()),
@@ -34,8 +33,13 @@ impl Feed {
             .await;
         match made {
             Ok(_) => Ok(()),
-            // Made with other settings by hand or by another release: good enough, it is only the doorbell.
             Err(error) if matches!(error.kind(), ConsumerErrorKind::JetStream(_)) => {
+                if !anew && self.is_acknowledged_otherwise().await {
+                    info!(durable = %self.spec.durable, "the durable is acknowledged one by one: it is made anew");
+                    self.delete_durable().await?;
+                    return Box::pin(self.make(true)).await;
+                }
+                // Made with other settings by hand or by another release: good enough, it is only the doorbell.
                 warn!(durable = %self.spec.durable, %error, "the durable exists with other settings");
                 Ok(())
             }
@@ -43,10 +47,32 @@ impl Feed {
         }
     }
 
+    /// Whether the durable was made by a release that acknowledged every message: with one acknowledgement for many, it would
+    /// soon offer nothing more.
+    async fn is_acknowledged_otherwise(&self) -> bool {
+        let (stream, durable) = (&self.spec.stream, &self.spec.durable);
+        let found: Result<Consumer<pull::Config>, _> = self
+            .log
+            .jetstream()
+            .get_consumer_from_stream(durable, stream)
+            .await;
+        found.is_ok_and(|found| found.cached_info().config.ack_policy != self.kept().ack_policy)
+    }
+
+    async fn delete_durable(&self) -> Result<(), Error> {
+        let (stream, durable) = (&self.spec.stream, &self.spec.durable);
+        let js = self.log.jetstream();
+        let deleted = js.delete_consumer_from_stream(durable, stream).await;
+        deleted
+            .map(drop)
+            .map_err(|error| self.consumer_error(error.into()))
+    }
+
     fn kept(&self) -> pull::Config {
         match self.spec.keep {
             Keep::Always => pull::Config {
-                ack_policy: AckPolicy::Explicit,
+                // One acknowledgement for everything that was folded: two publishes less per event and reader.
+                ack_policy: AckPolicy::All,
                 ack_wait: ACK_WAIT,
                 max_ack_pending: MAX_ACK_PENDING,
                 ..pull::Config::default()
@@ -60,18 +86,21 @@ impl Feed {
         }
     }
 
-    pub(super) async fn restore_durable(&self) -> Result<(), Error> {
+    pub(super) async fn restore_durable(&mut self) -> Result<(), Error> {
         self.make_durable().await?;
         self.reset_durable().await
     }
 
-    pub(super) async fn reset_durable(&self) -> Result<(), Error> {
+    /// Puts the durable back to where this feed is. What was offered before is acknowledged no more: the numbers in it would be
+    /// those of another time.
+    pub(super) async fn reset_durable(&mut self) -> Result<(), Error> {
         let stream = self
             .log
             .jetstream()
             .get_stream_no_info(&self.spec.stream)
             .await;
         let stream = stream.map_err(|error| self.consumer_error(error.into()))?;
+        self.unacknowledged.clear();
         let reset = stream
             .reset_consumer(&self.spec.durable, Some(self.tail + 1))
             .await;
@@ -80,22 +109,17 @@ impl Feed {
             .map_err(|error| self.consumer_error(error.into()))
     }
 
-    pub(super) async fn open_pull(&self) -> Result<pull::Stream, Error> {
+    pub(super) async fn open_pull(&self) -> Result<Pull, Error> {
         let (stream, durable) = (&self.spec.stream, &self.spec.durable);
-        let consumer: Consumer<pull::Config> = self
+        let found: Result<Consumer<pull::Config>, _> = self
             .log
             .jetstream()
             .get_consumer_from_stream(durable, stream)
-            .await
-            .map_err(|error| self.consumer_error(error.into()))?;
-        let pull = consumer
-            .stream()
-            .max_messages_per_batch(PULL_BATCH)
-            .expires(PULL_EXPIRY)
-            .heartbeat(HEARTBEAT)
-            .messages()
             .await;
-        pull.map_err(|error| self.consumer_error(error.into()))
+        found.map_err(|error| self.consumer_error(error.into()))?;
+        let handles = (self.log.jetstream().clone(), self.log.client().clone());
+        let opened = Pull::open(handles, (stream, durable), self.spec.pace).await;
+        opened.map_err(|error| self.consumer_error(error.into()))
     }
 
     pub(super) fn consumer_error(&self, source: async_nats::Error) -> Error {

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::cursor::Cursor;
 use super::hub::Hub;
+use super::interest::Interest;
 use super::members::Members;
 use super::queue::End;
 use super::registry::Topic;
@@ -57,6 +58,7 @@ impl Live {
             Topic::Mine => 0..partitions,
             Topic::DeadLetters => 0..partitions + 1,
         };
+        let interest = Interest::new(&hub, lanes.clone());
         self.begun(&hub, lanes.clone(), deadline).await?;
         let after = after.map(|text| Cursor::parse(text, lanes.start, lanes.len()));
         let after = after.transpose();
@@ -80,7 +82,7 @@ impl Live {
         if let Some(after) = &after {
             resumable(&hub, topic, after, deadline).await?;
         }
-        Ok(Subscription::new(self, &hub, (reader, topic), lanes, after))
+        Ok(Subscription::new(self, interest, (reader, topic), after))
     }
 
     async fn hub(&self, deadline: Instant) -> Result<Arc<Hub>, Problem> {

@@ -1,4 +1,7 @@
-//! Follows every lane once per process, and puts what happens into the queues of those it is for.
+//! Follows every lane that somebody wants once per process, and puts what happens into the queues of those it is for.
+//!
+//! A lane that nobody has wanted for a minute is not followed any more: every event that is delivered costs the broker and this
+//! process something, also when it is dropped.
 //!
 //! What is needed to know whom it is for (who was in the conversation when, where a message stands) is read from the log and
 //! kept; it does not rest on Postgres. While nobody listens to a lane nothing of it is decoded.
@@ -11,7 +14,7 @@ use chat4all_nats::range::Range;
 use chat4all_nats::{Change, Feed, Log, ReadError, Stored, reader, subject};
 use chat4all_service::Chain;
 use moka::sync::Cache;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval_at};
 use tracing::warn;
 
 use super::entry::Entry;
@@ -27,6 +30,8 @@ const KEPT_CONVERSATIONS: u64 = 10_000;
 const KEPT_MESSAGES: u64 = 50_000;
 /// How long one read may take before the next try.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether anybody still wants a lane; it is followed as long again after the last one.
+const LINGER: Duration = Duration::from_secs(60);
 /// The pause after a failure.
 pub const PAUSE: Duration = Duration::from_millis(250);
 
@@ -53,11 +58,17 @@ impl Hub {
         }
     }
 
-    /// Follows a lane for ever.
+    /// Follows a lane for ever, while somebody wants it.
     pub async fn follow(&self, lane: &Lane) {
         let mut after = None;
         loop {
-            let Err(error) = self.follow_from(lane, &mut after).await;
+            lane.until_wanted().await;
+            let Err(error) = self.follow_from(lane, &mut after).await else {
+                // How conversations change meanwhile is not seen.
+                self.members.invalidate_all();
+                after = None;
+                continue;
+            };
             warn!(stream = lane.stream, error = %Chain(&error), "following {} was interrupted", lane.stream);
             if matches!(error, reader::Error::Ahead { .. }) {
                 // What those who listen have seen is not in this log.
@@ -71,11 +82,8 @@ impl Hub {
         }
     }
 
-    async fn follow_from(
-        &self,
-        lane: &Lane,
-        after: &mut Option<u64>,
-    ) -> Result<std::convert::Infallible, reader::Error> {
+    /// Until nobody wants it any more; then it is not known where the lane is.
+    async fn follow_from(&self, lane: &Lane, after: &mut Option<u64>) -> Result<(), reader::Error> {
         let begin = match *after {
             Some(after) => after,
             None => self.end_of(lane).await,
@@ -85,11 +93,23 @@ impl Hub {
             lane.show_up_to(&mut lane.registry(), begin);
             *after = Some(begin);
         }
+        let mut unwanted = false;
+        let mut look = interval_at(Instant::now() + LINGER, LINGER);
         loop {
-            let stored = feed.next().await?;
-            let sequence = stored.sequence;
-            self.show(lane, stored).await;
-            *after = Some(sequence);
+            tokio::select! {
+                stored = feed.next() => {
+                    let stored = stored?;
+                    let sequence = stored.sequence;
+                    self.show(lane, stored).await;
+                    *after = Some(sequence);
+                }
+                _ = look.tick() => {
+                    if unwanted && lane.forget_unless_wanted() {
+                        return Ok(());
+                    }
+                    unwanted = !lane.is_wanted();
+                }
+            }
         }
     }
 

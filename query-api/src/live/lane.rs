@@ -1,11 +1,12 @@
-//! One stream that is followed: a partition, or what was put aside.
+//! One stream that is followed while somebody wants it: a partition, or what was put aside.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chat4all_domain::{ConversationId, Partition};
-use chat4all_nats::reader::{Keep, Spec};
+use chat4all_nats::reader::{Keep, Pace, Spec};
 use chat4all_nats::{Log, streams, subject};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::registry::Registry;
@@ -24,6 +25,8 @@ pub struct Lane {
     registry: Mutex<Registry>,
     /// The sequence up to which it was shown, and one; 0 until it is known where to begin.
     shown: AtomicU64,
+    /// Somebody has become interested.
+    wanted: Notify,
 }
 
 impl Lane {
@@ -37,6 +40,7 @@ impl Lane {
             stream,
             registry: Mutex::default(),
             shown: AtomicU64::new(0),
+            wanted: Notify::new(),
         };
         let partitions = log.partitions().all();
         let mut lanes: Vec<_> = partitions
@@ -57,6 +61,7 @@ impl Lane {
                 .is_none()
                 .then(|| EVERYTHING_PARKED.to_owned()),
             keep: Keep::WhileFollowed,
+            pace: Pace::Together,
         }
     }
 
@@ -94,6 +99,39 @@ impl Lane {
     /// Everything up to `sequence` is in the queues of those it is for.
     pub fn show_up_to(&self, _shown: &mut Registry, sequence: u64) {
         self.shown.store(sequence + 1, Ordering::Release);
+    }
+
+    /// Somebody needs the lane to be followed, until they say that they do no more.
+    pub fn want(&self) {
+        self.registry().interested += 1;
+        self.wanted.notify_one();
+    }
+
+    /// One of those who wanted it does no more.
+    pub fn let_go(&self) {
+        self.registry().interested -= 1;
+    }
+
+    /// Whether somebody needs it.
+    pub fn is_wanted(&self) -> bool {
+        self.registry().interested > 0
+    }
+
+    /// Waits until somebody does.
+    pub async fn until_wanted(&self) {
+        while !self.is_wanted() {
+            self.wanted.notified().await;
+        }
+    }
+
+    /// It is not known any more where the lane is, unless somebody needs that; whether nobody did.
+    pub fn forget_unless_wanted(&self) -> bool {
+        let registry = self.registry();
+        let unwanted = registry.interested == 0;
+        if unwanted {
+            self.forget();
+        }
+        unwanted
     }
 
     /// It is not known any more where the lane is.

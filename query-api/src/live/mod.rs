@@ -20,6 +20,7 @@ mod cursor;
 mod entry;
 mod events;
 mod hub;
+mod interest;
 mod lane;
 mod members;
 mod metrics;
@@ -139,7 +140,8 @@ impl Live {
         let Some(hub) = hub.as_ref() else {
             return Err("the log is not there yet: subscriptions are 503".to_owned());
         };
-        let waiting = hub.lanes.iter().filter(|lane| lane.shown().is_none());
+        let lanes = hub.lanes.iter();
+        let waiting = lanes.filter(|lane| lane.is_wanted() && lane.shown().is_none());
         let waiting: Vec<_> = waiting.map(|lane| lane.stream.as_str()).collect();
         if waiting.is_empty() && hub.log.is_connected() {
             return Ok(());

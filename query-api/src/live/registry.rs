@@ -70,6 +70,8 @@ pub struct Registry {
     to_dead_letters: Vec<Arc<Listener>>,
     /// How often a conversation has changed: what was read before may not be kept.
     pub changes: u64,
+    /// Subscriptions that need the lane to be followed, also those that do not listen yet.
+    pub interested: usize,
 }
 
 impl Registry {

@@ -16,6 +16,7 @@ use super::behind::{Behind, Step};
 use super::cursor::Cursor;
 use super::entry::Entry;
 use super::hub::Hub;
+use super::interest::Interest;
 use super::metrics::Open;
 use super::queue::{End, Queue};
 use super::registry::{Listener, Topic};
@@ -38,6 +39,8 @@ pub struct Update {
 pub struct Subscription {
     live: Live,
     hub: Arc<Hub>,
+    /// Its lanes are followed for as long as it lives.
+    _interest: Interest,
     listener: Arc<Listener>,
     cursor: Cursor,
     behind: Option<Box<Behind>>,
@@ -52,11 +55,11 @@ impl Subscription {
     /// From `after`, or from now on.
     pub(super) fn new(
         live: &Live,
-        hub: &Arc<Hub>,
+        interest: Interest,
         (reader, topic): (Reader, Topic),
-        lanes: std::ops::Range<usize>,
         after: Option<Cursor>,
     ) -> Self {
+        let lanes = interest.lanes();
         let from_now = after.is_none();
         let cursor = after.unwrap_or_else(|| Cursor::start(lanes.start, lanes.len()));
         let listener = Arc::new(Listener {
@@ -66,7 +69,8 @@ impl Subscription {
         });
         let mut subscription = Self {
             live: live.clone(),
-            hub: Arc::clone(hub),
+            hub: Arc::clone(interest.hub()),
+            _interest: interest,
             listener,
             cursor,
             behind: None,
