@@ -438,3 +438,53 @@ async fn a_durable_that_somebody_deleted_is_made_again() {
         }
     }
 }
+
+/// The durable's settings as an older release made it: each message is acknowledged by itself.
+async fn a_durable_of_an_older_release(log: &Log) {
+    let config = pull::Config {
+        durable_name: Some(DURABLE.to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        max_ack_pending: reader::MAX_ACK_PENDING,
+        max_deliver: -1,
+        ..pull::Config::default()
+    };
+    let js = log.jetstream();
+    js.create_consumer_on_stream(config, "EVT-00")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_durable_of_an_older_release_does_not_come_to_a_stop() {
+    let one = log::one_node().await;
+    a_durable_of_an_older_release(&one.log).await;
+    let more = u64::try_from(reader::MAX_ACK_PENDING).unwrap() + 100;
+    let mut feed = Feed::open(one.log.clone(), whole(), 0).await.unwrap();
+    let mut acks = Vec::new();
+    for _ in 0..more {
+        let js = one.log.jetstream();
+        acks.push(js.publish("chat.evt.00.message.1", "x".into()).await.unwrap());
+    }
+    for ack in acks {
+        ack.await.unwrap();
+    }
+    for sequence in 1..=more {
+        let next = timeout(reader::IDLE_CHECK * 2, feed.next()).await;
+        assert_eq!(next.expect("goes on").unwrap().sequence, sequence);
+        feed.folded(sequence).await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let nothing_more = timeout(Duration::from_millis(300), feed.next()).await;
+        assert!(nothing_more.is_err(), "that was the last one");
+        let info = one.log.stream(partition()).consumer_info(DURABLE).await;
+        let info = info.unwrap();
+        // Offered by the durable itself, and not read around it because it had come to a stop.
+        if info.ack_floor.stream_sequence == more {
+            assert_eq!(info.config.ack_policy, AckPolicy::All);
+            assert_eq!((info.num_pending, info.num_ack_pending), (0, 0));
+            break;
+        }
+        assert!(Instant::now() < deadline, "the report says {info:?}");
+    }
+}

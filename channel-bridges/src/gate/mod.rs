@@ -181,7 +181,11 @@ impl Gate {
             let meaning = changes.borrow_and_update().meaning();
             match meaning {
                 Meaning::Open => {
-                    tokio::time::sleep_until(self.share.slot()).await;
+                    let due = self.share.slot();
+                    // A moment that has passed is no reason to wait for the clock's next tick.
+                    if due > Instant::now() {
+                        tokio::time::sleep_until(due).await;
+                    }
                     if self.known.borrow().meaning() == Meaning::Open {
                         return (place, false);
                     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chat4all_domain::delivery::{Command, Event, FailureClass, Reason, SentPersonal};
 use chat4all_domain::message::Content;
 use chat4all_domain::{AccountId, Delivery, Timestamp, delivery};
-use chat4all_nats::execute;
+use chat4all_nats::execute::{self, Assume};
 use chat4all_nats::lease::Lease;
 use chat4all_service::Chain;
 use chat4all_service::telemetry::trace::{current_traceparent, follow};
@@ -431,7 +431,11 @@ async fn execute(
     traceparent: Option<&str>,
 ) -> Result<Answer, execute::Error<chat4all_domain::delivery::Rejection>> {
     let deliveries = &desk.worker.deliveries;
-    let context = receipts::context(traceparent);
+    let mut context = receipts::context(traceparent);
+    // Most often it is the first that is ever said of this delivery: the expected revision finds out, without a look.
+    if head.attempt == 1 {
+        context.assume = Assume::Absent;
+    }
     match deliveries.execute(&head.id, command, context).await {
         Ok(done) => Ok(Answer::Done(Box::new(State {
             delivery: done.state,

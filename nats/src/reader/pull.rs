@@ -7,7 +7,7 @@
 //!
 //! Readers pause until the same moments, so that what the feeds of one process bring comes together.
 //!
-//! Source: docs/adr/0018-reading-in-batches.md.
+//! Source: docs/adr/0019-reading-in-batches.md.
 
 use std::sync::OnceLock;
 use std::time::Duration;
