@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use chat4all_cli::embedded::{ClusterOptions, Nats, NatsCluster, NatsOptions, temp_dir};
 use chat4all_domain::Partition;
 use chat4all_nats::reader::{self, Feed, Keep, Pace, Spec};
@@ -463,7 +463,11 @@ async fn a_durable_of_an_older_release_does_not_come_to_a_stop() {
     let mut acks = Vec::new();
     for _ in 0..more {
         let js = one.log.jetstream();
-        acks.push(js.publish("chat.evt.00.message.1", "x".into()).await.unwrap());
+        acks.push(
+            js.publish("chat.evt.00.message.1", "x".into())
+                .await
+                .unwrap(),
+        );
     }
     for ack in acks {
         ack.await.unwrap();
