@@ -62,9 +62,8 @@ async fn put_aside(system: &System, raw: &Value) {
     headers.insert("reason", "of before");
     headers.insert("channel-account", "whatsapp-main");
     let subject = "chat.parked.whatsapp.item.whatsapp-main";
-    let put = broker(system)
-        .await
-        .publish_with_headers(subject, headers, raw.to_string().into());
+    let broker = broker(system).await;
+    let put = broker.publish_with_headers(subject, headers, raw.to_string().into());
     put.await.unwrap().await.unwrap();
 }
 

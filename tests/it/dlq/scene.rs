@@ -97,7 +97,7 @@ pub async fn failed(
 /// A job, waited for until `reached`.
 pub async fn job(system: &System, id: &Value, reached: impl Fn(&Value) -> bool) -> Value {
     let id = id.as_str().unwrap();
-    until(|| dlq(system, &["jobs", id]), reached).await
+    until(|| async { dlq(system, &["jobs", id]).await }, reached).await
 }
 
 pub fn is_done(job: &Value) -> bool {
