@@ -19,11 +19,16 @@ async fn a_redrive_whose_worker_and_broker_are_killed_redrives_each_failure_once
     let handed = dlq(&system, &["redrive", "--all", "--rate", "40/s", "--detach"]).await;
     assert_eq!(handed["total"], json!(3 * EACH));
     let id = &handed["id"];
-    for (victim, at) in [("bridges", 60), ("bridges", 140), ("nats-server", 220)] {
-        job(&system, id, |job| job["done"].as_u64() >= Some(at)).await;
-        send(system.process(victim).unwrap(), Signal::KILL);
-    }
-    let done = job_of(&system, id.as_str().unwrap()).await;
+    let looks_on = ["jobs", id.as_str().unwrap(), "--watch"];
+    let kills = async {
+        for (victim, at) in [("bridges", 60), ("bridges", 140), ("nats-server", 220)] {
+            job(&system, id, |job| job["done"].as_u64() >= Some(at)).await;
+            send(system.process(victim).unwrap(), Signal::KILL);
+        }
+    };
+    // Whoever looks on goes on looking, too.
+    let (done, ()) = tokio::join!(dlq(&system, &looks_on), kills);
+    assert!(is_done(&done), "{done}");
     // Those that a killed worker had no time to note count as skipped: they were redriven all the same.
     let sum = |field: &str| done[field].as_u64().unwrap();
     assert_eq!(sum("redriven") + sum("skipped"), 300, "{done}");
@@ -43,10 +48,4 @@ async fn a_redrive_whose_worker_and_broker_are_killed_redrives_each_failure_once
     assert!(each.values().all(|count| *count == 1), "{each:?}");
     all_got(&system, &expected).await;
     assert_eq!(listed(&system, &[]).await.len(), 0);
-}
-
-/// Waits for the end while the broker comes and goes.
-async fn job_of(system: &System, id: &str) -> serde_json::Value {
-    let watched = dlq(system, &["jobs", id, "--watch"]).await;
-    job(system, &watched["id"], is_done).await
 }
