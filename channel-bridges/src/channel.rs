@@ -174,6 +174,13 @@ pub fn read_webhook(account: &Account, body: &[u8]) -> Vec<Item> {
     }
 }
 
+/// Reads what was put aside: what [`Item::raw`] held, as it would be read today. Pure, as [`read_webhook`].
+pub fn read_again(account: &Account, raw: &str) -> Vec<Item> {
+    match account {
+        Account::WhatsApp(account) => whatsapp::read_again(account, raw),
+    }
+}
+
 /// Reads one receipt as it was put aside: what [`Item::raw`] held.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ mod inbound;
 mod metrics;
 mod outbound;
 mod receipts;
+pub mod redrive;
 pub mod reference;
 mod run;
 pub mod state;

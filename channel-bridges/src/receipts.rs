@@ -31,6 +31,9 @@ const KNOWN: u64 = 50_000;
 /// Header of a stored webhook call, as of a parked item: the account it came through.
 pub const ACCOUNT: &str = parked::ACCOUNT;
 
+/// Why a receipt is put aside.
+pub const UNKNOWN_MESSAGE: &str = "unknown_message";
+
 /// Records receipts. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Receipts {
@@ -130,6 +133,43 @@ impl Receipts {
         raw: &str,
         traceparent: Option<&str>,
     ) -> Result<Placed, Error> {
+        let known = self.place_known((kind, account, settings), report, traceparent);
+        if known.await? == Placed::Recorded {
+            return Ok(Placed::Recorded);
+        }
+        let subject = parked_receipt(kind, account, &report.provider_id);
+        self.park(kind, account, subject, UNKNOWN_MESSAGE, raw)
+            .await?;
+        match self.look_up((kind, account), &report.provider_id).await? {
+            Some(reference) => {
+                self.record(kind, reference, report, traceparent).await?;
+                self.collect((kind, account, settings), &report.provider_id)
+                    .await?;
+                Ok(Placed::Recorded)
+            }
+            None => Ok(Placed::Parked),
+        }
+    }
+
+    /// Records what `report`, which was put aside, says; [`Placed::Parked`] when its message is still unknown, and then it
+    /// stays where it is.
+    ///
+    /// # Errors
+    /// [`Error`]: try again later.
+    pub async fn place_again(
+        &self,
+        whose: (ChannelKind, &AccountId, &Account),
+        report: &Report,
+    ) -> Result<Placed, Error> {
+        self.place_known(whose, report, None).await
+    }
+
+    async fn place_known(
+        &self,
+        (kind, account, settings): (ChannelKind, &AccountId, &Account),
+        report: &Report,
+        traceparent: Option<&str>,
+    ) -> Result<Placed, Error> {
         let echoed = report.echoed.filter(|_| settings.echoes());
         if let Some(reference) = self.look_up((kind, account), &report.provider_id).await? {
             self.record(kind, reference, report, traceparent).await?;
@@ -142,18 +182,7 @@ impl Receipts {
             self.record(kind, reference, report, traceparent).await?;
             return Ok(Placed::Recorded);
         }
-        let subject = parked_receipt(kind, account, &report.provider_id);
-        self.park(kind, account, subject, "unknown_message", raw)
-            .await?;
-        match self.look_up((kind, account), &report.provider_id).await? {
-            Some(reference) => {
-                self.record(kind, reference, report, traceparent).await?;
-                self.collect((kind, account, settings), &report.provider_id)
-                    .await?;
-                Ok(Placed::Recorded)
-            }
-            None => Ok(Placed::Parked),
-        }
+        Ok(Placed::Parked)
     }
 
     /// Deals with the receipts that came before `provider_id` was known.

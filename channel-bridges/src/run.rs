@@ -16,11 +16,13 @@ use crate::inbound::Inbox;
 use crate::metrics::Metrics;
 use crate::outbound::{self, Worker};
 use crate::receipts::Receipts;
+use crate::redrive::Redriver;
 
 /// The bridges of this process: one per kind of channel that has an account.
 pub struct Bridges {
     routes: Router,
     workers: Vec<(Arc<Worker>, Arc<Inbox>)>,
+    redriver: Arc<Redriver>,
     tasks: TaskTracker,
 }
 
@@ -50,8 +52,14 @@ impl Bridges {
             let inbox = Inbox::new(kind, config, log, receipts.clone(), &tasks, &metrics);
             Ok((Arc::new(worker), Arc::new(inbox)))
         });
+        let workers: Vec<_> = workers.collect::<Result<_, Error>>()?;
+        let inboxes = workers
+            .iter()
+            .map(|(_, inbox)| (inbox.kind, Arc::clone(inbox)));
+        let redriver = Redriver::new(log, deliveries, inboxes.collect(), &config.worker);
         Ok(Self {
-            workers: workers.collect::<Result<_, Error>>()?,
+            workers,
+            redriver: Arc::new(redriver),
             routes: http::routes(log.clone(), config, &metrics),
             tasks,
         })
@@ -70,6 +78,8 @@ impl Bridges {
     /// [`outbound::Error`] when a partition cannot be followed or a part has died.
     pub async fn run(self, stop: CancellationToken) -> Result<(), outbound::Error> {
         let mut parts = JoinSet::new();
+        let (redriver, tasks, until) = (self.redriver, self.tasks.clone(), stop.clone());
+        parts.spawn(async move { redriver.run(&tasks, until).await });
         for (worker, inbox) in self.workers {
             let (tasks, until) = (self.tasks.clone(), stop.clone());
             parts.spawn(async move { worker.run(&tasks, until).await });

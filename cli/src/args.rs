@@ -7,6 +7,7 @@ use crate::roles::RoleCommand;
 use crate::tool::backup::BackupCommand;
 use crate::tool::channels::ChannelsCommand;
 use crate::tool::config::ConfigCommand;
+use crate::tool::dlq::DlqCommand;
 use crate::tool::doctor::DoctorCommand;
 use crate::tool::lag::LagCommand;
 use crate::tool::log::LogCommand;
@@ -54,6 +55,8 @@ pub enum Command {
     Lag(LagCommand),
     /// See how the channel accounts are doing; stop one, let it go on.
     Channels(ChannelsCommand),
+    /// See dead letters, and have them tried again: one, by flags, or all.
+    Dlq(DlqCommand),
     /// Make the read models anew from the first event, beside the live ones, and swap.
     Rebuild(RebuildCommand),
     /// Copy everything that cannot be made again, while the system runs; or verify such a copy.

@@ -5,8 +5,8 @@ use std::process::{ExitCode, Termination};
 use chat4all_cli::args::{Cli, Command};
 use chat4all_cli::roles::{self, Role};
 use chat4all_cli::tool::{
-    self, CtrlC, backup, channels, config, doctor, lag, log, provision, rebuild, restore, send,
-    token,
+    self, CtrlC, backup, channels, config, dlq, doctor, lag, log, provision, rebuild, restore,
+    send, token,
 };
 use chat4all_cli::{bench, guard, up};
 use clap::Parser as _;
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Log(command) => read("log", log::run(&command)),
         Command::Lag(command) => read("lag", lag::run(&command)),
         Command::Channels(command) => read("channels", channels::run(&command)),
+        Command::Dlq(command) => tool::main("dlq", CtrlC::CutsItOff, dlq::run(&command)),
         Command::Rebuild(command) => tool::main("rebuild", CtrlC::IsItsOwn, rebuild::run(&command)),
         Command::Backup(command) => tool::main("backup", CtrlC::CutsItOff, backup::run(&command)),
         Command::Restore(command) => {

@@ -46,6 +46,10 @@ pub const PROVIDER_REFS_MAX_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const LANES: &str = "LANES";
 /// Where workers tell each other how an account is doing.
 pub const CHANNEL_STATE: &str = "CHANNEL_STATE";
+/// Where redrives of many dead letters stand, each with its list and how far it has come.
+pub const REDRIVES: &str = "REDRIVES";
+/// How long a redrive can be looked up.
+pub const REDRIVES_MAX_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 const PARTITIONS_KEY: &str = "chat4all.partitions";
 const HASH_KEY: &str = "chat4all.hash";
@@ -72,6 +76,7 @@ pub fn definitions(layout: &Layout) -> Vec<Config> {
     all.push(leases(layout.replicas));
     all.extend([inbound(layout), parked(layout)]);
     all.extend([provider_refs(layout), lanes(layout), channel_state(layout)]);
+    all.push(redrives(layout));
     all
 }
 
@@ -205,6 +210,14 @@ fn channel_state(layout: &Layout) -> Config {
         // Pauses of one customer go away by themselves.
         allow_message_ttl: true,
         ..bucket(layout.replicas, CHANNEL_STATE, what)
+    }
+}
+
+fn redrives(layout: &Layout) -> Config {
+    let what = "Chat4All redrives of many dead letters; lost = they stop, what they had left is still a dead letter";
+    Config {
+        max_age: REDRIVES_MAX_AGE,
+        ..bucket(layout.replicas, REDRIVES, what)
     }
 }
 

@@ -11,6 +11,7 @@ mod bridges;
 mod cli;
 mod command_api;
 mod commit_under_fault;
+mod dlq;
 mod doctor;
 mod guarantees;
 mod journeys;

@@ -43,6 +43,7 @@ fn the_readmes_tour_works_as_pasted() {
         "On my way",
         "\"kind\":\"FAILED_DELIVERY\"",
         "RECIPIENT_NOT_REACHABLE",
+        "failed-delivery:",
         "\"deliveries\":[0]",
         "copied",
         "swapped",

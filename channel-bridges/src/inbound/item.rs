@@ -16,7 +16,7 @@ use chat4all_service::telemetry::trace::{current_traceparent, follow};
 use tokio::time::Instant;
 use tracing::{Instrument, error, info, info_span, warn};
 
-use crate::channel::{Incoming, Report, What};
+use crate::channel::{Incoming, Item, Report, What};
 use crate::inbound::Inbox;
 use crate::inbound::owner::Work;
 use crate::receipts::{self, DEADLINE, Placed};
@@ -79,6 +79,49 @@ async fn once(inbox: &Inbox, work: &Work) -> Result<(), Trouble> {
     }
 }
 
+/// Deals once with an item that was put aside; says why it still cannot be dealt with.
+///
+/// # Errors
+/// Something that is needed is away.
+pub async fn once_again(
+    inbox: &Inbox,
+    account: &AccountId,
+    item: &Item,
+) -> Result<Option<&'static str>, Box<dyn std::error::Error + Send + Sync>> {
+    let done = match &item.what {
+        Ok(What::Message(incoming)) => take_in(inbox, account, incoming, None).await,
+        Ok(What::Receipt(report)) => match inbox.config.accounts.get(account) {
+            Some(settings) => {
+                let whose = (inbox.kind, account, settings);
+                match inbox.receipts.place_again(whose, report).await {
+                    Ok(Placed::Recorded) => Ok(()),
+                    Ok(Placed::Parked) => return Ok(Some(receipts::UNKNOWN_MESSAGE)),
+                    Err(error) => Err(not_recorded(error)),
+                }
+            }
+            None => return Ok(Some("an account that is not configured")),
+        },
+        Err(unreadable) => return Ok(Some(unreadable.0)),
+    };
+    match done {
+        Ok(()) => Ok(None),
+        Err(Trouble::Lasting { why, source }) => {
+            if let Some(source) = source {
+                error!(account = %account, error = %Chain(&*source), why, "a parked item cannot be dealt with: {why}");
+            }
+            Ok(Some(why))
+        }
+        Err(trouble @ Trouble::Passing(_)) => Err(Box::new(trouble)),
+    }
+}
+
+fn not_recorded(error: receipts::Error) -> Trouble {
+    match error {
+        receipts::Error::Record(error) => not_taken(error),
+        error @ (receipts::Error::References(_) | receipts::Error::Parked(_)) => passing(error),
+    }
+}
+
 async fn park(inbox: &Inbox, work: &Work, why: &'static str) -> Result<(), Trouble> {
     let (account, raw) = (&work.account, &work.item.raw);
     let parked = inbox.receipts.park_item(inbox.kind, account, why, raw);
@@ -104,10 +147,7 @@ async fn receipt(
         .place(whose, report, &work.item.raw, traceparent);
     match placed.await {
         Ok(Placed::Recorded | Placed::Parked) => Ok(()),
-        Err(receipts::Error::Record(error)) => Err(not_taken(error)),
-        Err(error @ (receipts::Error::References(_) | receipts::Error::Parked(_))) => {
-            Err(passing(error))
-        }
+        Err(error) => Err(not_recorded(error)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! sender, receipts by the message they are about. Lanes run side by side, each in order. Everything an item does can be done
 //! again from the top: all ids on the way are derived.
 
+pub(crate) mod again;
 mod item;
 mod owner;
 

@@ -8,7 +8,7 @@ mod payload;
 mod webhook;
 
 pub use api::Api;
-pub use webhook::{SIGNATURE, read_receipt, read_webhook, signed};
+pub use webhook::{SIGNATURE, read_again, read_receipt, read_webhook, signed};
 
 use chat4all_service::config;
 use secrecy::SecretString;

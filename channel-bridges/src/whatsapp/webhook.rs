@@ -9,6 +9,7 @@ use chat4all_domain::{Address, ChannelKind, Text, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use sha2::Sha256;
 
@@ -60,16 +61,54 @@ pub fn read_webhook(account: &Account, body: &[u8]) -> Vec<Item> {
     };
     let mut items = Vec::new();
     for entry in call.entry {
-        match serde_json::from_str::<Entry<'_>>(entry.get()) {
-            Ok(read) => {
-                for change in read.changes {
-                    changed(account, change, &mut items);
-                }
-            }
-            Err(_) => items.push(bad(entry.get().to_owned(), "an entry that cannot be read")),
-        }
+        entered(account, entry, &mut items);
     }
     items
+}
+
+/// What an [`Item::raw`] says today. It is a call, or a part of one; which part shows in its fields. A message that comes
+/// alone does not bring its sender's name along.
+pub fn read_again(account: &Account, raw: &str) -> Vec<Item> {
+    let unknown = || vec![bad(raw.to_owned(), "not a part of a webhook call")];
+    let Ok(part) = serde_json::from_str::<&RawValue>(raw) else {
+        return read_webhook(account, raw.as_bytes());
+    };
+    let Ok(fields) = serde_json::from_str::<HashMap<String, IgnoredAny>>(raw) else {
+        return unknown();
+    };
+    let has = |field: &str| fields.contains_key(field);
+    let mut items = Vec::new();
+    let item = |what| {
+        vec![Item {
+            raw: raw.to_owned(),
+            what,
+        }]
+    };
+    if has("object") {
+        return read_webhook(account, raw.as_bytes());
+    } else if has("changes") {
+        entered(account, part, &mut items);
+    } else if has("field") {
+        changed(account, part, &mut items);
+    } else if has("status") {
+        return item(read_receipt(raw).map(What::Receipt));
+    } else if has("from") || has("type") {
+        return item(message(raw, &HashMap::new()).map(What::Message));
+    } else {
+        return unknown();
+    }
+    items
+}
+
+fn entered(account: &Account, raw: &RawValue, items: &mut Vec<Item>) {
+    match serde_json::from_str::<Entry<'_>>(raw.get()) {
+        Ok(read) => {
+            for change in read.changes {
+                changed(account, change, items);
+            }
+        }
+        Err(_) => items.push(bad(raw.get().to_owned(), "an entry that cannot be read")),
+    }
 }
 
 fn changed(account: &Account, raw: &RawValue, items: &mut Vec<Item>) {

@@ -184,3 +184,50 @@ proptest! {
         prop_assert_eq!(read_webhook(&account(), body.to_string().as_bytes()).len(), 2 * items.len());
     }
 }
+
+/// Whatever part of a call was put aside, it is read as the whole call would have been.
+#[test]
+fn every_part_of_a_call_is_read_again_as_it_was_in_it() {
+    for file in [
+        include_str!("testdata/messages.json"),
+        include_str!("testdata/statuses.json"),
+    ] {
+        let whole: Vec<_> = read_webhook(&account(), file.as_bytes());
+        let call: serde_json::Value = serde_json::from_str(file).unwrap();
+        let summaries = |items: &[Item]| -> Vec<_> { items.iter().map(summary).collect() };
+        assert_eq!(summaries(&read_again(&account(), file)), summaries(&whole));
+        let entries = call["entry"].as_array().unwrap();
+        let read = |part: &serde_json::Value| read_again(&account(), &part.to_string());
+        let by_entry: Vec<_> = entries.iter().flat_map(read).collect();
+        assert_eq!(summaries(&by_entry), summaries(&whole));
+        let changes = entries
+            .iter()
+            .flat_map(|entry| entry["changes"].as_array().unwrap());
+        let by_change: Vec<_> = changes.flat_map(read).collect();
+        assert_eq!(summaries(&by_change), summaries(&whole));
+        for item in whole {
+            // Alone it does not bring its sender's name along.
+            let alone = read_again(&account(), &item.raw);
+            let nameless = |item: &Item| match summary(item) {
+                Ok(text) => Ok(text
+                    .split_once(" (")
+                    .map_or(text.clone(), |(before, rest)| {
+                        let (_, after) = rest.split_once(')').unwrap_or_default();
+                        format!("{before}{after}")
+                    })),
+                Err(why) => Err(why),
+            };
+            assert_eq!(alone.len(), 1);
+            assert_eq!(alone[0].raw, item.raw);
+            match summary(&item) {
+                Ok(_) => assert_eq!(nameless(&alone[0]), nameless(&item)),
+                Err(_) => assert!(alone[0].what.is_err()),
+            }
+        }
+    }
+    for odd in ["", "[]", "7", "not JSON", "{}", "{\"code\": 1}"] {
+        let items = read_again(&account(), odd);
+        assert!(items.len() == 1 && items[0].what.is_err(), "{odd}");
+        assert_eq!(items[0].raw, odd);
+    }
+}

@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod channels;
 pub mod config;
+pub mod dlq;
 pub mod doctor;
 pub mod lag;
 pub mod log;

@@ -81,6 +81,18 @@ pub enum Command {
         /// When.
         at: Timestamp,
     },
+    /// Try this one failure again. Whoever asks twice, or late, has no effect on a failure that came after it: a list of
+    /// failures can be worked off from any place, by any number of workers, and each is redriven once.
+    RedriveFailure {
+        /// Number of the delivery.
+        n: u16,
+        /// The generation that failed.
+        generation: u32,
+        /// Who asks.
+        by: UserId,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// A provider's report about one attempt.

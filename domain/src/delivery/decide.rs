@@ -92,7 +92,19 @@ impl Delivery {
                     },
                 }])
             }
-            Command::Redrive { only, by, at } => self.redrive(only, *by, *at),
+            Command::Redrive { only, by, at } => {
+                self.redrive(|n, _| only.is_empty() || only.contains(&n), *by, *at)
+            }
+            Command::RedriveFailure {
+                n,
+                generation,
+                by,
+                at,
+            } => self.redrive(
+                |number, entry| number == *n && entry.generation == *generation,
+                *by,
+                *at,
+            ),
         }
     }
 
@@ -137,14 +149,13 @@ impl Delivery {
 
     fn redrive(
         &self,
-        only: &[u16],
+        wanted: impl Fn(u16, &Entry) -> bool,
         by: crate::UserId,
         at: Timestamp,
     ) -> Result<Vec<Event>, Rejection> {
-        let wanted = |n| only.is_empty() || only.contains(&n);
         let redriven: Vec<Event> = self
             .entries()
-            .filter(|(n, _, entry)| wanted(*n) && entry.status() == Status::Failed)
+            .filter(|(n, _, entry)| wanted(*n, entry) && entry.status() == Status::Failed)
             .map(|(n, op, entry)| Event::Redriven {
                 facts: Redriven {
                     n,

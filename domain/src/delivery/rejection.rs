@@ -36,6 +36,7 @@ impl Command {
             Self::Fail { .. } => "FailDelivery",
             Self::Defer { .. } => "DeferDelivery",
             Self::Redrive { .. } => "RedriveDelivery",
+            Self::RedriveFailure { .. } => "RedriveFailure",
         }
     }
 }

@@ -38,15 +38,18 @@ pub const RESTORED: &str = "chat4all.restored";
 /// 1. `KV_LANES`: a mark says that everything below it has had its effect. Older marks are lower, so those copied before
 ///    the log are true of the log.
 /// 2. `KV_CHANNEL_STATE`: what an operator decided about an account cannot be learnt again.
-/// 3. `PARKED`: an item leaves it once its effect is on the log. Copied before the log, it may be in both, never in neither.
-/// 4. `EVT-*`: the truth.
-/// 5. `KV_PROVIDER_REFS`: written before the log says SENT. Copied after the log, it has every reference the log rests on.
-/// 6. `INBOUND`: everything on the log that came in is in it, so what was half done at the cut is done again from the top.
+/// 3. `KV_REDRIVES`: how far a redrive of many has come. Copied before the log it is behind at most, and what it does again
+///    changes nothing; copied after it, it would take for done what the log does not have.
+/// 4. `PARKED`: an item leaves it once its effect is on the log. Copied before the log, it may be in both, never in neither.
+/// 5. `EVT-*`: the truth.
+/// 6. `KV_PROVIDER_REFS`: written before the log says SENT. Copied after the log, it has every reference the log rests on.
+/// 7. `INBOUND`: everything on the log that came in is in it, so what was half done at the cut is done again from the top.
 pub fn contents(layout: &Layout) -> Vec<String> {
     let bucket = |name: &str| format!("KV_{name}");
     let mut all = vec![
         bucket(streams::LANES),
         bucket(streams::CHANNEL_STATE),
+        bucket(streams::REDRIVES),
         streams::PARKED.to_owned(),
     ];
     all.extend(layout.partitions.all().map(streams::name));

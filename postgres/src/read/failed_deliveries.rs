@@ -96,6 +96,47 @@ pub async fn by_key(reads: &Reads, keys: &[Key]) -> Result<BTreeMap<Key, FailedD
     Ok(rows.into_iter().map(|row| (row.key, row)).collect())
 }
 
+/// Where messages stand on the log. What failed is tried again in this order.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn messages_at(
+    reads: &Reads,
+    messages: &[(ConversationId, MessageId)],
+) -> Result<BTreeMap<(ConversationId, MessageId), Position>, Error> {
+    let conversations: Vec<Uuid> = messages.iter().map(|(id, _)| id.uuid()).collect();
+    let ids: Vec<Uuid> = messages.iter().map(|(_, id)| id.uuid()).collect();
+    let rows: Vec<MessageAt> = reads
+        .all(
+            sqlx::query_as(
+                "select m.conversation_id, m.message_id, m.partition, m.sequence
+                 from unnest($1::uuid[], $2::uuid[]) as wanted (conversation_id, message_id)
+                 join messages m using (conversation_id, message_id)",
+            )
+            .bind(conversations)
+            .bind(ids),
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.message, row.at)).collect())
+}
+
+struct MessageAt {
+    message: (ConversationId, MessageId),
+    at: Position,
+}
+
+impl FromRow<'_, PgRow> for MessageAt {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            message: (
+                ConversationId::new(row.try_get("conversation_id")?),
+                MessageId::new(row.try_get("message_id")?),
+            ),
+            at: column::position(row, "sequence")?,
+        })
+    }
+}
+
 /// A part of the list of those that `filter` lets through. Each of the three ways to filter walks an index of its own and
 /// stops at the page's end, however many there are.
 ///

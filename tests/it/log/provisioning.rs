@@ -50,6 +50,7 @@ async fn a_fresh_broker_gets_everything_once() {
         "KV_PROVIDER_REFS",
         "KV_LANES",
         "KV_CHANNEL_STATE",
+        "KV_REDRIVES",
     ];
     assert_eq!(
         (first.created, first.drift),

@@ -544,6 +544,33 @@ mod redriving {
     }
 
     #[test]
+    fn a_failure_is_redriven_once_however_often_it_is_asked_for() {
+        let again = |n, generation| Command::RedriveFailure {
+            n,
+            generation,
+            by: user(1),
+            at: at(9),
+        };
+        let mut history = vec![attempted(1, 1), failed(1, 2), failed_of(1, 0, 2)];
+        given(history.clone())
+            .when(again(0, 0))
+            .then([redriven(1, 9)]);
+        // It has failed again: that is another failure than the one that is asked for.
+        history.extend([redriven(1, 3), attempted(2, 4), failed(2, 5)]);
+        for (n, generation) in [(0, 0), (0, 2), (2, 0)] {
+            given(history.clone())
+                .when(again(n, generation))
+                .then_rejected(Rejection::NothingFailed);
+        }
+        given(history.clone())
+            .when(again(0, 1))
+            .then([redriven(2, 9)]);
+        given(history)
+            .when(again(1, 0))
+            .then([redriven_of(1, 1, 9)]);
+    }
+
+    #[test]
     fn what_has_not_failed_is_not_redriven() {
         let unfailed = [
             vec![],

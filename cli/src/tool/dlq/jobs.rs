@@ -1,0 +1,201 @@
+//! `chat4all dlq jobs|cancel|resume`: redrives, and how far they are.
+
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chat4all_channel_bridges::redrive::{self, Error, Id, Job, Jobs, State};
+use chat4all_service::{Chain, Config, clock};
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::tool::{line, note, open_log};
+
+/// Some could not be tried again.
+const SOME_REFUSED: u8 = 3;
+/// How often a job is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A killed worker is followed by another within this time.
+const TAKEN_WITHIN: Duration = Duration::from_secs(15);
+
+/// Flags of `chat4all dlq jobs`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only this one.
+    #[arg(value_name = "JOB")]
+    job: Option<Id>,
+    /// Look on until it has ended.
+    #[arg(long, requires = "job")]
+    watch: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// An operator's word to one job.
+#[derive(Debug, Args)]
+pub struct Word {
+    /// The job, as `jobs` shows it.
+    #[arg(value_name = "JOB")]
+    job: Id,
+    /// Who you are; without it, who is logged in.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows jobs.
+///
+/// # Errors
+/// The broker does not answer, or there is no such job.
+pub async fn list(config: &Config, list: &List) -> anyhow::Result<ExitCode> {
+    let jobs = Jobs::new(&open_log(config, "dlq").await?);
+    match list.job {
+        Some(id) if list.watch => follow(&jobs, id, list.json).await,
+        Some(id) => print(&jobs.get(id).await?, list.json),
+        None => {
+            let all = jobs.all().await?;
+            if list.json {
+                let all = all.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+                line(Value::from(all))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            if all.is_empty() {
+                line("no redrives in the last 90 days")?;
+            }
+            for job in &all {
+                line(Shown(job))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Cancels or resumes a job.
+///
+/// # Errors
+/// It is done, unknown, or the broker does not answer.
+pub async fn say(config: &Config, word: &Word, cancel: bool) -> anyhow::Result<ExitCode> {
+    let by = who(word.by.as_deref())?;
+    let jobs = Jobs::new(&open_log(config, "dlq").await?);
+    let at = clock::now().into();
+    let said = redrive::Word { cancel, by, at };
+    print(&jobs.say(word.job, &said).await?, word.json)
+}
+
+/// One job, with what was refused.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn print(job: &Job, as_json: bool) -> anyhow::Result<ExitCode> {
+    if as_json {
+        line(value(job)?)?;
+    } else {
+        line(Shown(job))?;
+        for refused in &job.progress.refusals {
+            line(format_args!("  refused  {}: {}", refused.id, refused.why))?;
+        }
+    }
+    let all_well = job.progress.refused == 0;
+    Ok(if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(SOME_REFUSED)
+    })
+}
+
+/// Looks on until the job has ended; a broker that is away is waited for.
+///
+/// # Errors
+/// There is no such job, or it cannot be read.
+pub async fn follow(jobs: &Jobs, id: Id, as_json: bool) -> anyhow::Result<ExitCode> {
+    let (begun, mut seen, mut warned, mut away) = (Instant::now(), None, false, false);
+    loop {
+        match jobs.get(id).await {
+            Ok(job) => {
+                away = false;
+                match job.state {
+                    State::Done | State::Cancelled | State::Stopped => return print(&job, as_json),
+                    State::Waiting if !warned && begun.elapsed() > TAKEN_WITHIN => {
+                        warned = true;
+                        note(
+                            "nobody works on it yet: are bridges up? It begins as soon as one is.",
+                        );
+                    }
+                    State::Waiting | State::Running => {}
+                }
+                let place = (job.state, job.progress.next);
+                if seen != Some(place) {
+                    seen = Some(place);
+                    if as_json {
+                        line(value(&job)?)?;
+                    } else {
+                        line(Shown(&job))?;
+                    }
+                }
+            }
+            Err(error @ (Error::Away(_) | Error::Unlisted(_) | Error::Outdated)) => {
+                if !std::mem::replace(&mut away, true) {
+                    let why = Chain(&error);
+                    note(format_args!("the job cannot be looked at now: {why}"));
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Who works here, by what they say or by their login.
+///
+/// # Errors
+/// Neither is there.
+pub fn who(said: Option<&str>) -> anyhow::Result<String> {
+    let login = || {
+        let names = ["SUDO_USER", "USER", "LOGNAME"];
+        let mut set = names.iter().filter_map(|name| std::env::var(name).ok());
+        set.find(|name| !name.is_empty())
+    };
+    let by = said.map(str::to_owned).or_else(login);
+    by.context("nobody is logged in here: say who you are with --by")
+}
+
+/// The job for programs, with what is left.
+fn value(job: &Job) -> anyhow::Result<Value> {
+    let mut value = serde_json::to_value(job).context("a struct of words and numbers")?;
+    value["done"] = json!(job.progress.next);
+    value["seconds_left"] = json!(seconds_left(job));
+    Ok(value)
+}
+
+/// By the rate of late; none when it does not move.
+fn seconds_left(job: &Job) -> Option<u64> {
+    let left = job.definition.total.saturating_sub(job.progress.next);
+    let moves = job.state == State::Running && job.progress.per_s > 0.0;
+    let left = f64::from(u32::try_from(left).unwrap_or(u32::MAX));
+    moves.then(|| Duration::from_secs_f64(left / job.progress.per_s).as_secs())
+}
+
+/// One line for people.
+struct Shown<'a>(&'a Job);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(job) = self;
+        let (definition, progress) = (&job.definition, &job.progress);
+        let (id, state, total) = (definition.id, job.state.as_str(), definition.total);
+        write!(
+            f,
+            "{id}  {state:<9}  {} of {total}: {} redriven, {} skipped, {} refused",
+            progress.next, progress.redriven, progress.skipped, progress.refused
+        )?;
+        if let Some(seconds) = seconds_left(job) {
+            write!(f, "; {:.1}/s, {seconds} s left", progress.per_s)?;
+        }
+        write!(f, "  ({}, by {})", definition.what, definition.by_name)
+    }
+}

@@ -1,0 +1,52 @@
+//! Whoever works on a redrive is killed in the middle, and so is the broker.
+
+use std::collections::BTreeMap;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::scene::{all_got, dlq, failed, is_done, job, listed, redriven_on_the_log, seconds};
+use crate::guarantees::system::{System, phone, until};
+use crate::support::up::send;
+
+const EACH: usize = 100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_redrive_whose_worker_and_broker_are_killed_redrives_each_failure_once_and_in_order() {
+    let system = System::split().await;
+    let phones = [phone(1), phone(2), phone(3)];
+    let expected = failed(&system, &phones, EACH).await;
+    let handed = dlq(&system, &["redrive", "--all", "--rate", "40/s", "--detach"]).await;
+    assert_eq!(handed["total"], json!(3 * EACH));
+    let id = &handed["id"];
+    let looks_on = ["jobs", id.as_str().unwrap(), "--watch"];
+    let kills = async {
+        for (victim, at) in [("bridges", 60), ("bridges", 140), ("nats-server", 220)] {
+            job(&system, id, |job| job["done"].as_u64() >= Some(at)).await;
+            send(system.process(victim).unwrap(), Signal::KILL);
+        }
+    };
+    // Whoever looks on goes on looking, too.
+    let (done, ()) = tokio::join!(dlq(&system, &looks_on), kills);
+    assert!(is_done(&done), "{done}");
+    // Those that a killed worker had no time to note count as skipped: they were redriven all the same.
+    let sum = |field: &str| done[field].as_u64().unwrap();
+    assert_eq!(sum("redriven") + sum("skipped"), 300, "{done}");
+    assert_eq!(sum("refused"), 0, "{done}");
+    let took = seconds(&done).as_secs_f64();
+    assert!(
+        took > 300.0 / 40.0,
+        "the rate holds through all that: {took} s"
+    );
+
+    let mut each = BTreeMap::<_, usize>::new();
+    for (delivery, facts) in redriven_on_the_log(&system).await {
+        assert_eq!(facts["generation"], 1, "{delivery}");
+        *each.entry(delivery).or_default() += 1;
+    }
+    assert_eq!(each.len(), 300);
+    assert!(each.values().all(|count| *count == 1), "{each:?}");
+    all_got(&system, &expected).await;
+    let left = || async { listed(&system, &[]).await.len() };
+    until(left, |left| *left == 0).await;
+}
