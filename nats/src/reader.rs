@@ -84,14 +84,19 @@ pub enum Keep {
 
 impl Spec {
     /// Follows a whole partition.
-    pub fn partition(partition: Partition, durable: String, description: String) -> Self {
+    pub fn partition(
+        partition: Partition,
+        durable: String,
+        description: String,
+        pace: Pace,
+    ) -> Self {
         Self {
             stream: streams::name(partition),
             durable,
             description,
             filter: None,
             keep: Keep::Always,
-            pace: Pace::Together,
+            pace,
         }
     }
 }

@@ -92,6 +92,7 @@ fn whole() -> Spec {
         partition(),
         DURABLE.to_owned(),
         "a test's reader".to_owned(),
+        Pace::Together,
     )
 }
 

@@ -82,7 +82,7 @@ impl Owner {
             description: format!("understands what came in through {kind}"),
             filter: Some(subject(kind)),
             keep: Keep::Always,
-            pace: Pace::Together,
+            pace: Pace::Soon,
         };
         let feed = open_feed(&inbox.log, &spec, after).await;
         info!(channel = %kind, after, "owns what comes in through {kind}, from {after}");

@@ -116,7 +116,7 @@ async fn follow(
             description: "chat4all log --follow".to_owned(),
             filter: None,
             keep: Keep::WhileFollowed,
-            pace: Pace::Together,
+            pace: Pace::Soon,
         };
         let mut feed = Feed::open(log.clone(), spec, after).await?;
         let found = found.clone();

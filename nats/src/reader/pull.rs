@@ -27,17 +27,28 @@ const BATCH: u64 = 500;
 /// Messages that an open request delivers as they come, before it is looked at how many those are.
 const OPEN: u64 = 32;
 /// The longest pause.
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
-/// A pause is worth it when so many messages come meanwhile.
-const WORTH: f64 = 4.0;
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
 /// How soon messages are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// Each at once, whatever it costs.
     AtOnce,
-    /// Together, when there are many.
+    /// At once, until there are 400 a second on the stream: for whoever passes them on to somebody who waits.
+    Soon,
+    /// Together, from 50 a second on: for whoever makes a transaction of what comes together.
     Together,
+}
+
+impl Pace {
+    /// From so many messages a second on, a pause is worth it.
+    const fn pause_from(self) -> f64 {
+        match self {
+            Self::AtOnce => f64::INFINITY,
+            Self::Soon => 400.0,
+            Self::Together => 50.0,
+        }
+    }
 }
 
 /// Why nothing comes any more: whoever pulls begins anew.
@@ -136,7 +147,7 @@ impl Pull {
 
     async fn ask(&mut self) -> Result<(), Disturbed> {
         let batch = match self.pending {
-            0 if self.flow.is_worth_a_pause() && self.pace == Pace::Together => 1,
+            0 if self.flow.is_worth_a_pause(self.pace) => 1,
             0 => OPEN,
             pending => pending.min(BATCH),
         };
@@ -202,17 +213,17 @@ impl Flow {
         self.messages += 1;
     }
 
-    /// Everything that was asked for is here.
+    /// Everything that was asked for is here, and nothing stands behind it.
     fn ended(&mut self, now: Instant) {
         let seconds = now.saturating_duration_since(self.since).as_secs_f64();
         // A few that happen to come together are no flow: what counts is how long it took since the last time.
-        let lately = f64::from(self.messages) / seconds.max(PAUSE.as_secs_f64() / 2.0);
+        let lately = f64::from(self.messages) / seconds.max(PAUSE.as_secs_f64());
         self.per_second = f64::midpoint(self.per_second, lately);
         (self.since, self.messages) = (now, 0);
     }
 
-    fn is_worth_a_pause(&self) -> bool {
-        self.per_second * PAUSE.as_secs_f64() >= WORTH
+    fn is_worth_a_pause(&self, pace: Pace) -> bool {
+        self.per_second >= pace.pause_from()
     }
 }
 
@@ -229,18 +240,25 @@ mod tests {
             now += within;
             flow.ended(now);
         };
+        let pauses = |flow: &Flow| {
+            [Pace::AtOnce, Pace::Soon, Pace::Together].map(|pace| flow.is_worth_a_pause(pace))
+        };
         come(&mut flow, 1, Duration::from_secs(5));
-        assert!(!flow.is_worth_a_pause());
+        assert_eq!(pauses(&flow), [false; 3]);
         come(&mut flow, 10, Duration::from_secs(1));
-        assert!(!flow.is_worth_a_pause());
+        assert_eq!(pauses(&flow), [false; 3]);
+        for _ in 0..5 {
+            come(&mut flow, 32, Duration::from_millis(250));
+        }
+        assert_eq!(pauses(&flow), [false, false, true]);
         for _ in 0..5 {
             come(&mut flow, 32, Duration::from_millis(50));
         }
-        assert!(flow.is_worth_a_pause());
+        assert_eq!(pauses(&flow), [false, true, true]);
         for _ in 0..10 {
             come(&mut flow, 1, Duration::from_millis(100));
         }
-        assert!(!flow.is_worth_a_pause());
+        assert_eq!(pauses(&flow), [false; 3]);
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Lane {
                 .is_none()
                 .then(|| EVERYTHING_PARKED.to_owned()),
             keep: Keep::WhileFollowed,
-            pace: Pace::Together,
+            pace: Pace::Soon,
         }
     }
 
