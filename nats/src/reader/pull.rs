@@ -173,10 +173,9 @@ impl Pull {
         self.pending = info.pending;
         self.asked = self.asked.saturating_sub(1);
         self.flow.one_more();
-        if self.asked == 0 {
+        if self.asked == 0 && self.pending == 0 {
             self.flow.ended(self.heard_at);
-            let rest =
-                self.pending == 0 && self.pace == Pace::Together && self.flow.is_worth_a_pause();
+            let rest = self.flow.is_worth_a_pause(self.pace);
             self.pause_until = rest.then(|| next_moment(self.heard_at));
         }
         Ok(message)
