@@ -57,6 +57,8 @@ impl Live {
             Topic::Mine => 0..partitions,
             Topic::DeadLetters => 0..partitions + 1,
         };
+        // Before the cursor is looked at: what is replaced after that is noticed.
+        let replaced = hub.replaced(lanes.clone());
         self.begun(&hub, lanes.clone(), deadline).await?;
         let after = after.map(|text| Cursor::parse(text, lanes.start, lanes.len()));
         let after = after.transpose();
@@ -80,6 +82,7 @@ impl Live {
         if let Some(after) = &after {
             resumable(&hub, topic, after, deadline).await?;
         }
+        let lanes = (lanes, replaced);
         Ok(Subscription::new(self, &hub, (reader, topic), lanes, after))
     }
 

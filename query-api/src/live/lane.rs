@@ -8,6 +8,7 @@ use chat4all_nats::reader::{Keep, Spec};
 use chat4all_nats::{Log, streams, subject};
 use uuid::Uuid;
 
+use super::queue::End;
 use super::registry::Registry;
 
 /// Everything that was put aside.
@@ -24,6 +25,8 @@ pub struct Lane {
     registry: Mutex<Registry>,
     /// The sequence up to which it was shown, and one; 0 until it is known where to begin.
     shown: AtomicU64,
+    /// How often its log turned out to be another one.
+    replaced: AtomicU64,
 }
 
 impl Lane {
@@ -37,6 +40,7 @@ impl Lane {
             stream,
             registry: Mutex::default(),
             shown: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
         };
         let partitions = log.partitions().all();
         let mut lanes: Vec<_> = partitions
@@ -96,8 +100,17 @@ impl Lane {
         self.shown.store(sequence + 1, Ordering::Release);
     }
 
-    /// It is not known any more where the lane is.
+    /// How often its log turned out to be another one: who has read from it looks whether that is what it was.
+    pub fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Acquire)
+    }
+
+    /// Its log is another one: those who listen are told, and those who do not listen yet find it by [`Lane::replaced`]. It is
+    /// not known any more where the lane is.
     pub fn forget(&self) {
+        // First of all: whoever begins to listen behind the next line looks at this one afterwards.
+        self.replaced.fetch_add(1, Ordering::AcqRel);
+        self.registry().end_all(End::LogChanged);
         self.shown.store(0, Ordering::Release);
     }
 }

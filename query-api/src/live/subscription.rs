@@ -49,12 +49,12 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// From `after`, or from now on.
+    /// From `after`, or from now on. `replaced`: as [`Behind::new`] wants it.
     pub(super) fn new(
         live: &Live,
         hub: &Arc<Hub>,
         (reader, topic): (Reader, Topic),
-        lanes: std::ops::Range<usize>,
+        (lanes, replaced): (std::ops::Range<usize>, u64),
         after: Option<Cursor>,
     ) -> Self {
         let from_now = after.is_none();
@@ -81,7 +81,7 @@ impl Subscription {
             }
         }
         let lane = subscription.cursor.lanes().start;
-        subscription.behind = Some(Box::new(Behind::new(lane)));
+        subscription.behind = Some(Box::new(Behind::new(lane, replaced)));
         subscription
     }
 
@@ -115,6 +115,7 @@ impl Subscription {
                     self.listener.queue.end(End::Left);
                     return Ok(self.update(Some(entry)));
                 }
+                Step::Replaced => return Err(End::LogChanged),
                 Step::Near if self.joined => {
                     self.behind = None;
                     return Ok(self.update(None));
