@@ -1,5 +1,5 @@
 # The two commands: `make run` and `make test`. Linux, Rust and Python 3 with pip suffice, root or not. `make test-extended`
-# needs Debian's apt and systemd-analyze too.
+# needs Debian's apt and systemd-analyze too, and root once for Chromium.
 PYTHON ?= python3
 PIP = $(PYTHON) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --only-binary :all: --upgrade
 export PIP_ROOT_USER_ACTION = ignore
@@ -16,12 +16,19 @@ test: .tools/.stamp ## build, then run every test, against a real nats-server an
 	cargo build --workspace --all-targets
 	cargo test --workspace --doc --quiet
 	@echo 'Not run: measurements (`cargo test -- --ignored`), and the nats CLI commands of docs/operations.md (the tool is not fetched);'
-	@echo 'what Compose, promtool and systemd say of compose.yaml, the alert rules and the units (`make test-extended`); no container was started.'
+	@echo 'what Compose, promtool and systemd say of compose.yaml, the alert rules and the units, and the pages in a browser'
+	@echo '(`make test-extended`); no container was started.'
 	$(if $(NEXTEST),cargo nextest run --workspace --no-fail-fast,$(PYTHON) tools/test_each.py)
 
-test-extended: .tools/.stamp .tools/.stamp-extended ## what Compose, promtool and systemd say of compose.yaml, alert rules and units
+test-extended: test-place test-browser ## what Compose, promtool and systemd say of what is shipped; the pages in a Chromium
+
+test-place: .tools/.stamp .tools/.stamp-extended ## what Compose, promtool and systemd say of compose.yaml, alert rules and units
 	cargo build --workspace --all-targets
 	cargo test --workspace --test it -- --ignored place::extended
+
+test-browser: .tools/.stamp .tools/.stamp-browser ## the phone and the explorer in a Chromium without a window
+	cargo build --workspace --all-targets
+	cargo test --workspace --test it -- --ignored browser
 
 lint: .tools/.stamp-ci ## formatting, clippy, documentation, licences and bans
 	cargo fmt --all --check
@@ -39,8 +46,11 @@ lint: .tools/.stamp-ci ## formatting, clippy, documentation, licences and bans
 	$(PIP) --target .tools/extended -r $<
 	tools/promtool.sh .tools/extended/bin
 	@touch $@
+.tools/.stamp-browser: tools/chromium.sh
+	tools/chromium.sh .tools/browser
+	@touch $@
 .tools/.stamp-ci: tools/ci.txt
 	$(PIP) --target .tools/ci -r $<
 	@touch $@
 
-.PHONY: help run test test-extended lint
+.PHONY: help run test test-extended test-place test-browser lint

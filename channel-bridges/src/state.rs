@@ -146,6 +146,21 @@ impl State {
         true
     }
 
+    /// Whoever claimed the try at `claimed` does not make it: the next one does, at once. `false` when nothing was claimed, or
+    /// somebody else has claimed it since.
+    pub fn give_back_probe(&mut self, claimed: Timestamp, now: Timestamp, timing: Timing) -> bool {
+        let held = self.held.as_mut().map(|held| &mut held.probe_at);
+        let broken = self.broken.as_mut().map(|broken| &mut broken.probe_at);
+        let mut given_back = false;
+        for (probe_at, period) in [(held, timing.probe_every), (broken, timing.open_for)] {
+            if let Some(probe_at) = probe_at.filter(|at| **at == claimed.plus(period)) {
+                *probe_at = now.min(*probe_at);
+                given_back = true;
+            }
+        }
+        given_back
+    }
+
     /// An operator stops it. `false` when one has already: that decision stays.
     pub fn pause(&mut self, decision: Decision) -> bool {
         if self.paused.is_some() {

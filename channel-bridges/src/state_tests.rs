@@ -165,3 +165,19 @@ fn a_state_is_read_as_it_was_written_and_one_without_anything_is_an_open_one() {
         State::default()
     );
 }
+
+#[test]
+fn a_try_that_is_given_back_is_the_next_ones_at_once_unless_another_one_has_it() {
+    let mut state = after(&[refused()]);
+    assert!(state.claim_probe(at(161), TIMING));
+    assert!(state.give_back_probe(at(161), at(162), TIMING));
+    assert_eq!(state.meaning(at(162)), Meaning::Probe);
+    assert!(state.claim_probe(at(163), TIMING));
+    assert!(!state.give_back_probe(at(161), at(164), TIMING));
+    assert_eq!(state.meaning(at(164)), Meaning::Wait(at(223)));
+    let mut state = broken();
+    assert!(state.claim_probe(at(130), TIMING));
+    assert!(state.give_back_probe(at(130), at(131), TIMING));
+    assert_eq!(state.meaning(at(131)), Meaning::Probe);
+    assert!(!State::default().give_back_probe(at(130), at(131), TIMING));
+}

@@ -192,8 +192,8 @@ impl Log {
         self.inner.client.connection_state() == State::Connected
     }
 
-    /// Which connection is up now, counted from 1; `None` when none is.
-    pub(crate) fn connection(&self) -> Option<u64> {
+    /// Which connection is up now, counted from 1; `None` when none is. Another one may lead to another broker.
+    pub fn connection(&self) -> Option<u64> {
         let up = self.is_connected();
         // In this order: the count goes up before the connection is up.
         let count = self

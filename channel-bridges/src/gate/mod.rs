@@ -152,13 +152,21 @@ impl Gate {
     /// Waits until a call may be made, as long as it is worth it.
     pub async fn enter(self: &Arc<Self>, stop: &CancellationToken, expires: Timestamp) -> Entered {
         self.metrics.waiting.inc();
+        let mut claimed = None;
         let entered = tokio::select! {
             biased;
             () = stop.cancelled() => None,
             () = clock::sleep_until(expires) => Some(None),
-            turn = self.turn() => Some(Some(turn)),
+            turn = self.turn(&mut claimed) => Some(Some(turn)),
         };
         self.metrics.waiting.dec();
+        if let (None | Some(None), Some(claimed)) = (&entered, claimed) {
+            // It was about to be the one that tries: somebody else does, and not only after the next period. With the broker
+            // away in just this moment nobody hears of it, and it is that period after all.
+            let back =
+                |state: &mut State| state.give_back_probe(claimed, clock::now(), self.timing);
+            self.change(back).await;
+        }
         match entered {
             None => Entered::Stopped,
             Some(None) => Entered::Expired,
@@ -173,8 +181,9 @@ impl Gate {
         }
     }
 
-    /// First a place, then the account's state: however many wait, only as many as have a place look at it.
-    async fn turn(&self) -> (OwnedSemaphorePermit, bool) {
+    /// First a place, then the account's state: however many wait, only as many as have a place look at it. `claimed`: when it
+    /// set out to be the one that tries, for who stops waiting in that moment.
+    async fn turn(&self, claimed: &mut Option<Timestamp>) -> (OwnedSemaphorePermit, bool) {
         let place = self.share.place().await;
         let mut changes = self.known.subscribe();
         loop {
@@ -191,8 +200,12 @@ impl Gate {
                     }
                 }
                 Meaning::Probe => {
-                    let claim = |state: &mut State| state.claim_probe(clock::now(), self.timing);
-                    if self.change(claim).await {
+                    let at = clock::now();
+                    *claimed = Some(at);
+                    if self
+                        .change(|state| state.claim_probe(at, self.timing))
+                        .await
+                    {
                         info!(account = %self.key, "trying account `{}` with one message", self.key);
                         return (place, true);
                     }

@@ -342,6 +342,8 @@ fn bridge(
 fn following(config: &Config, (metrics, checks): (&Metrics, &Checks), stop: &Shutdown) -> Live {
     let limits = Limits {
         connections: config.live.max_connections,
+        per_caller: config.live.max_connections_per_caller,
+        strangers: config.live.max_strangers,
     };
     let live = Live::new(limits, stop.soft().clone());
     metrics.register(|registry| live.metrics().register(registry));

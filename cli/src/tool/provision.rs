@@ -33,12 +33,7 @@ pub async fn run(command: &ProvisionCommand) -> anyhow::Result<()> {
     let config = command.common.load()?.config;
     let report = provision(&config).await?;
     if command.json {
-        let drift: Vec<_> = report.drift.iter().map(|drift| {
-            serde_json::json!({
-                "stream": drift.stream, "setting": drift.setting, "wanted": drift.wanted, "found": drift.found,
-            })
-        }).collect();
-        line(serde_json::json!({ "created": report.created, "drift": drift }))?;
+        line(as_json(&report))?;
         return Ok(());
     }
     tell(&report)
@@ -55,6 +50,17 @@ pub async fn provision(config: &Config) -> anyhow::Result<Report> {
     let migrated = postgres::migrate::migrate(&database).await;
     migrated.with_context(|| about(&database))?;
     Ok(report)
+}
+
+/// What was done, for programs.
+pub fn as_json(report: &Report) -> serde_json::Value {
+    let drift = report.drift.iter().map(|drift| {
+        serde_json::json!({
+            "stream": drift.stream, "setting": drift.setting, "wanted": drift.wanted, "found": drift.found,
+        })
+    });
+    let drift: Vec<_> = drift.collect();
+    serde_json::json!({ "created": report.created, "drift": drift })
 }
 
 /// Prints what was done.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{Addresses, say};
+use super::{Addresses, Tell};
 
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// A step failed or did not come: the system does not do its main job.
-pub async fn message(addresses: &Addresses, token: &str) -> anyhow::Result<String> {
+pub async fn message(addresses: &Addresses, token: &str, tell: Tell) -> anyhow::Result<String> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(TIMEOUT)
@@ -49,11 +49,12 @@ pub async fn message(addresses: &Addresses, token: &str) -> anyhow::Result<Strin
         text(&accepted, "message_id")?,
     );
     let position = text(&accepted, "position")?;
-    say_step(
-        "accepted",
-        begun,
-        &format!("message {message} at {position}, on disk"),
-    );
+    let ms = ms_since(begun);
+    let more = json!({
+        "ms": ms, "conversation_id": conversation, "message_id": message, "position": position,
+    });
+    let detail = format!("message {message} at {position}, on disk");
+    tell.step("accepted", more, line("accepted", ms, &detail));
 
     let url = format!(
         "{}/v1/conversations/{conversation}/messages/{message}",
@@ -71,7 +72,8 @@ pub async fn message(addresses: &Addresses, token: &str) -> anyhow::Result<Strin
             if let Some(at) = delivery[field].as_str()
                 && seen.insert(step)
             {
-                say_step(step, begun, at);
+                let ms = ms_since(begun);
+                tell.step(step, json!({"ms": ms, "at": at}), line(step, ms, at));
             }
         }
         if seen.len() == STEPS.len() {
@@ -87,15 +89,19 @@ pub async fn message(addresses: &Addresses, token: &str) -> anyhow::Result<Strin
     )
 }
 
-fn say_step(step: &str, begun: Instant, detail: &str) {
-    let ms = begun.elapsed().as_secs_f64() * 1e3;
-    say(format_args!("{step:<10} {ms:>7.1} ms  {detail}"));
+fn ms_since(begun: Instant) -> f64 {
+    (begun.elapsed().as_secs_f64() * 1e4).round() / 10.0
 }
 
-/// Where everything is, and three commands to paste.
+fn line(step: &str, ms: f64, detail: &str) -> String {
+    format!("{step:<10} {ms:>7.1} ms  {detail}")
+}
+
+/// Where everything is, and three commands to paste: for people.
 pub fn what_to_try(addresses: &Addresses, env: &Path, conversation: &str) {
     let program = std::env::current_exe().unwrap_or_else(|_| "chat4all".into());
     let program = program.display();
+    let say = |line: std::fmt::Arguments<'_>| Tell { json: false }.step("", Value::Null, line);
     say(format_args!(
         "\ncommands   {}/v1/messages, described by /v1/openapi.json",
         addresses.commands

@@ -17,6 +17,7 @@ mod servers;
 mod settings;
 mod signals;
 mod supervise;
+mod tell;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,7 +32,9 @@ use crate::roles::Role;
 use crate::tool;
 use directory::Directory;
 use part::{Part, PartProcess};
+use serde_json::json;
 use servers::{Server, Servers};
+use tell::Tell;
 
 /// The simulator's port is looked for from so far above the roles' on.
 const SIMULATOR_PORT_OFFSET: u16 = 20;
@@ -43,6 +46,7 @@ Examples:
   chat4all up                                  everything here, data in .chat4all/
   . .chat4all/env                              in another shell: the addresses as variables
   UP_EXIT=1 chat4all up                        start, do the start-up work, stop; for checks
+  UP_EXIT=1 chat4all up --json | jq -c '{step, ms}'   how long the first message took to each of its steps
   CHAT4ALL_POSTGRES__URL=postgres://… chat4all up   with a Postgres of your own
 
 Files: .chat4all/env (addresses, secrets and a token), .chat4all/secrets (keep it with the log), .chat4all/log/*.log (the servers' logs), .chat4all/nats and .chat4all/postgres (data).
@@ -79,6 +83,9 @@ pub struct Up {
     /// Servers that an earlier `up` started, as its `env` file says: their URLs are not servers of your own.
     #[arg(long, env = "CHAT4ALL_UP_STARTED", hide = true, default_value = "")]
     pub started: String,
+    /// Print JSON: one object per line for each step.
+    #[arg(long)]
+    pub json: bool,
     /// Stop, with exit code 0, as soon as the start-up work is done.
     #[arg(long, env = "UP_EXIT", value_parser = clap::builder::FalseyValueParser::new())]
     pub exit: bool,
@@ -103,16 +110,21 @@ pub fn main(up: &Up) -> ExitCode {
 }
 
 async fn run(up: &Up) -> anyhow::Result<()> {
+    let tell = Tell { json: up.json };
     let mut signals = signals::Signals::listen().context("cannot listen for signals")?;
     let directory = directory::Directory::take(&up.dir)?;
     let (system, servers) = tokio::select! {
         started = start(up, &directory) => started?,
         signal = signals.next() => anyhow::bail!("stopped by {signal} while starting"),
     };
-    let supervisor = supervise::Supervisor::start(servers);
+    let supervisor = supervise::Supervisor::start(servers, tell);
     let ended = tokio::select! {
         done = work(up, &system) => done,
-        signal = signals.next() => { say(format_args!("{signal}: stopping")); Ok(()) }
+        signal = signals.next() => {
+            let more = json!({ "signal": signal });
+            tell.step("stopping", more, format_args!("{signal}: stopping"));
+            Ok(())
+        }
     };
     tokio::select! {
         stopped = supervisor.stop() => stopped.and(ended),
@@ -139,7 +151,13 @@ async fn start(up: &Up, directory: &Directory) -> anyhow::Result<(System, Server
     servers.own.insert(0, Server::Part(simulator));
     let settings = settings::variables(&servers, &simulator_url, &secrets);
     let config = settings::config(&settings)?;
-    tool::provision::tell(&tool::provision::provision(&config).await?)?;
+    let provisioned = tool::provision::provision(&config).await?;
+    if up.json {
+        let more = tool::provision::as_json(&provisioned);
+        Tell { json: true }.step("provisioned", more, "");
+    } else {
+        tool::provision::tell(&provisioned)?;
+    }
     // The first takes commands, the second answers queries, the last is called back by the provider.
     let roles: &[Role] = match up.split {
         true => &[
@@ -195,24 +213,26 @@ fn for_a_shell(
 
 /// The first message, and then whatever runs until the end.
 async fn work(up: &Up, system: &System) -> anyhow::Result<()> {
-    let first = first::message(&system.addresses, &system.token).await?;
+    let tell = Tell { json: up.json };
+    let first = first::message(&system.addresses, &system.token, tell).await?;
     if up.exit {
         return Ok(());
     }
-    first::what_to_try(&system.addresses, &system.env, &first);
-    say(format_args!("running; Ctrl-C stops everything"));
+    let Addresses {
+        nats,
+        commands,
+        queries,
+        simulator,
+        ..
+    } = &system.addresses;
+    if !up.json {
+        first::what_to_try(&system.addresses, &system.env, &first);
+    }
+    let more = json!({
+        "commands": commands, "queries": queries, "phone": simulator,
+        "nats": addresses::without_password(nats),
+        "postgres": system.addresses.postgres_without_password(), "env": system.env,
+    });
+    tell.step("running", more, "running; Ctrl-C stops everything");
     std::future::pending().await
-}
-
-/// Tells whoever watches. A closed terminal or pipe is no reason to stop.
-fn say(line: std::fmt::Arguments<'_>) {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// Tells it so that it is seen.
-fn warn(line: std::fmt::Arguments<'_>) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr().lock(), "!!! {line}");
 }

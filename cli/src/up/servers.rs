@@ -4,7 +4,8 @@ use std::process::ExitStatus;
 
 use super::directory::Directory;
 use super::part::PartProcess;
-use super::{Addresses, Up, say};
+use super::tell::Tell;
+use super::{Addresses, Up};
 use crate::embedded::{Nats, NatsOptions, Port, Postgres, PostgresOptions, StartError, StopError};
 
 /// Both servers; `None` for one that is not ours.
@@ -133,13 +134,15 @@ impl Server {
     }
 
     /// Stops it gracefully.
-    pub async fn stop(&mut self) -> Result<(), StopError> {
+    pub async fn stop(&mut self, tell: Tell) -> Result<(), StopError> {
         let stopped = match self {
             Self::Nats(nats) => nats.stop().await,
             Self::Postgres(postgres) => postgres.stop().await,
             Self::Part(part) => part.stop().await,
         };
-        say(format_args!("{} stopped", self.name()));
+        let name = self.name();
+        let more = serde_json::json!({ "name": name });
+        tell.step("stopped", more, format_args!("{name} stopped"));
         stopped
     }
 }

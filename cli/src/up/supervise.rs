@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::servers::{Server, Servers};
-use super::warn;
+use super::tell::Tell;
 use crate::embedded::StopError;
 
 /// First wait before a server that died is started again; doubled up to [`LONGEST_WAIT`] while it keeps dying.
@@ -31,11 +32,11 @@ struct Keeper {
 
 impl Supervisor {
     /// Watches over `servers` from now on.
-    pub fn start(servers: Servers) -> Self {
+    pub fn start(servers: Servers, tell: Tell) -> Self {
         let tracker = TaskTracker::new();
         let keep = |server| {
             let stop = CancellationToken::new();
-            let task = tracker.spawn(keep_running(server, stop.clone()));
+            let task = tracker.spawn(keep_running(server, stop.clone(), tell));
             Keeper { stop, task }
         };
         Self {
@@ -61,38 +62,50 @@ impl Supervisor {
     }
 }
 
-async fn keep_running(mut server: Server, stop: CancellationToken) -> Result<(), StopError> {
+async fn keep_running(
+    mut server: Server,
+    stop: CancellationToken,
+    tell: Tell,
+) -> Result<(), StopError> {
     let mut wait = FIRST_WAIT;
     let mut since = Instant::now();
     loop {
         let status = tokio::select! {
-            () = stop.cancelled() => return server.stop().await,
+            () = stop.cancelled() => return server.stop(tell).await,
             status = server.exited() => status,
         };
         let how = status.map_or_else(
-            || "could not be started".into(),
+            || "could not be started".to_owned(),
             |status| format!("died ({status})"),
         );
         if since.elapsed() >= STABLE {
             wait = FIRST_WAIT;
         }
         let name = server.name();
-        warn(format_args!(
-            "{name} {how}; starting it again in {wait:?}, its log is log/{name}.log"
-        ));
+        let words =
+            format!("{name} {how}; starting it again in {wait:?}, its log is log/{name}.log");
+        tell.trouble("died", json!({"name": name, "how": how}), words);
         tokio::select! {
-            () = stop.cancelled() => return server.stop().await,
+            () = stop.cancelled() => return server.stop(tell).await,
             () = tokio::time::sleep(wait) => {}
         }
         wait = (wait * 2).min(LONGEST_WAIT);
         since = Instant::now();
         let restarted = tokio::select! {
-            () = stop.cancelled() => return server.stop().await,
+            () = stop.cancelled() => return server.stop(tell).await,
             restarted = server.restart() => restarted,
         };
         match restarted {
-            Ok(()) => warn(format_args!("{name} runs again")),
-            Err(error) => warn(format_args!("{name} did not start again: {error}")),
+            Ok(()) => tell.trouble(
+                "runs_again",
+                json!({ "name": name }),
+                format_args!("{name} runs again"),
+            ),
+            Err(error) => {
+                let why = error.to_string();
+                let words = format!("{name} did not start again: {why}");
+                tell.trouble("not_started", json!({"name": name, "why": why}), words);
+            }
         }
     }
 }

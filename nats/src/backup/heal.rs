@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::execute::{self, Assume, Context, Purpose, Retry};
 use crate::streams::Layout;
-use crate::{Change, Log, ReadError, Store, log};
+use crate::{Change, Log, ReadError, Store, direct, log};
 
 /// How long one read or one append may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -85,10 +85,18 @@ async fn mentioned(
 ) -> Result<BTreeMap<IdentityId, Contact>, Error> {
     let mut all = BTreeMap::new();
     loop {
-        let batch = log
-            .read(partition, after + 1, Instant::now() + PATIENCE)
-            .await
-            .map_err(|error| Error::Read(partition, error))?;
+        let deadline = Instant::now() + PATIENCE;
+        let read = async {
+            let mut batch = log.read(partition, after + 1, deadline).await?;
+            if batch.is_empty() {
+                // A replica that is behind has less than there is: the leader has the last word.
+                let next = direct::next_from_leader(log, partition, ">", after + 1, deadline);
+                batch.extend(next.await?);
+            }
+            Ok(batch)
+        };
+        let batch = read.await;
+        let batch = batch.map_err(|error| Error::Read(partition, error))?;
         let Some(last) = batch.last() else {
             return Ok(all);
         };

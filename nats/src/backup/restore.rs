@@ -8,15 +8,22 @@
 
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::client::RequestErrorKind;
+use async_nats::{Client, Message};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{RESTORED, RESTORING, State, snapshot::ApiError};
 
 /// How long the broker may need for a chunk.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nobody may listen where a piece goes: in a cluster the subject that one node has answered with is known to the
+/// others a moment later.
+const LISTENED_WITHIN: Duration = Duration::from_secs(10);
+/// The pause before it is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long it may need to make a stream of all of them: it reads everything once.
 const LONG_PATIENCE: Duration = Duration::from_secs(1_800);
 
@@ -128,14 +135,8 @@ impl Upload {
             stream: self.stream.clone(),
             source,
         };
-        let request = async_nats::Request::new()
-            .payload(payload)
-            .timeout(Some(patience));
-        let answer = self
-            .client
-            .send_request(self.subject.clone(), request)
-            .await;
-        let answer = answer.map_err(|error| broke_off(error.into()))?;
+        let answer = self.answer(payload, patience).await;
+        let answer = answer.map_err(broke_off)?;
         if answer.payload.is_empty() {
             return Ok(None);
         }
@@ -144,6 +145,33 @@ impl Upload {
         match answer.error {
             Some(error) => Err(self.refused(&error.description)),
             None => Ok(Some(answer)),
+        }
+    }
+
+    /// Asks again while nobody listens: then nobody was given the piece, so that it cannot be there twice.
+    async fn answer(
+        &self,
+        payload: Bytes,
+        patience: Duration,
+    ) -> Result<Message, async_nats::Error> {
+        let begun = Instant::now();
+        loop {
+            let request = async_nats::Request::new()
+                .payload(payload.clone())
+                .timeout(Some(patience));
+            let answer = self
+                .client
+                .send_request(self.subject.clone(), request)
+                .await;
+            match answer {
+                Err(error)
+                    if error.kind() == RequestErrorKind::NoResponders
+                        && begun.elapsed() < LISTENED_WITHIN =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                answer => return Ok(answer?),
+            }
         }
     }
 

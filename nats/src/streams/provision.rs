@@ -244,6 +244,11 @@ pub(super) fn drift(wanted: &Config, found: &Config) -> Vec<Drift> {
         shown(&wanted.allow_direct),
         shown(&found.allow_direct),
     );
+    compare(
+        "allow_msg_ttl",
+        shown(&wanted.allow_message_ttl),
+        shown(&found.allow_message_ttl),
+    );
     compare("compression", compression(wanted), compression(found));
     compare(
         "persist_mode",

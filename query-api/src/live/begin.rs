@@ -59,6 +59,8 @@ impl Live {
             Topic::DeadLetters => 0..partitions + 1,
         };
         let interest = Interest::new(&hub, lanes.clone());
+        // Before the cursor is looked at: what is replaced after that is noticed.
+        let replaced = hub.replaced(lanes.clone());
         self.begun(&hub, lanes.clone(), deadline).await?;
         let after = after.map(|text| Cursor::parse(text, lanes.start, lanes.len()));
         let after = after.transpose();
@@ -82,7 +84,12 @@ impl Live {
         if let Some(after) = &after {
             resumable(&hub, topic, after, deadline).await?;
         }
-        Ok(Subscription::new(self, interest, (reader, topic), after))
+        Ok(Subscription::new(
+            self,
+            (interest, replaced),
+            (reader, topic),
+            after,
+        ))
     }
 
     async fn hub(&self, deadline: Instant) -> Result<Arc<Hub>, Problem> {

@@ -17,6 +17,8 @@ const ROUNDS: u32 = 20;
 
 /// What is still to be read from the log.
 pub struct Behind {
+    /// How often the logs of its lanes had been replaced when it began.
+    replaced: u64,
     round: u32,
     /// Up to where, by lane.
     ends: Vec<u64>,
@@ -33,12 +35,16 @@ pub enum Step {
     Last(Arc<Entry>),
     /// Nothing more is to be read, or so little that the subscription should join now.
     Near,
+    /// The log is not the one that the cursor is of.
+    Replaced,
 }
 
 impl Behind {
-    /// Nothing is read yet; `lane` is the first one.
-    pub const fn new(lane: usize) -> Self {
+    /// Nothing is read yet; `lane` is the first one, and `replaced` what [`Hub::replaced`] said of all of them before the
+    /// cursor was looked at.
+    pub const fn new(lane: usize, replaced: u64) -> Self {
         Self {
+            replaced,
             round: 0,
             ends: Vec::new(),
             lane,
@@ -64,6 +70,9 @@ impl Behind {
     ) -> Step {
         loop {
             let lanes = cursor.lanes();
+            if hub.replaced(lanes.clone()) != self.replaced {
+                return Step::Replaced;
+            }
             if let Some(end) = self.ends.get(self.lane - lanes.start).copied() {
                 let lane = &hub.lanes[self.lane];
                 if let Some(step) = self.read(live, hub, listener, cursor, end).await {
@@ -115,6 +124,9 @@ impl Behind {
                 self.reading = None;
                 break;
             };
+            if hub.replaced(cursor.lanes()) != self.replaced {
+                return Some(Step::Replaced);
+            }
             cursor.advance(lane.number, stored.sequence);
             let Some(entry) = Entry::decode(lane, stored) else {
                 continue;

@@ -69,6 +69,7 @@ pub struct Parameters {
         (status = 403, description = "The scope `conversations:read` is missing", body = ProblemBody, content_type = "application/problem+json"),
         (status = 410, description = "Too much has happened since the cursor: load anew, and follow without one", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The cursor is none of these events", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "The caller has too many connections", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "The log is away, or there are too many connections", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
@@ -99,6 +100,7 @@ pub async fn of_all(
         (status = 404, description = "There is no such conversation, or the caller is not in it", body = ProblemBody, content_type = "application/problem+json"),
         (status = 410, description = "The cursor is not one of this log: load anew, and follow without one", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The cursor is none of these events", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "The caller has too many connections", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "The log is away, or there are too many connections", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
@@ -121,7 +123,7 @@ async fn answer(
     headers: &HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let connection = live.connect("sse")?;
+    let connection = live.connect("sse", Some(caller))?;
     let last = headers.get(LAST_EVENT_ID);
     let last = last.and_then(|value| value.to_str().ok());
     // A client that has seen nothing yet may send it empty.

@@ -21,7 +21,6 @@ use super::entry::Entry;
 use super::lane::Lane;
 use super::members::Members;
 use super::metrics::Metrics;
-use super::queue::End;
 use super::registry::{Known, Missing, Registry};
 
 /// Conversations whose members are kept.
@@ -30,8 +29,12 @@ const KEPT_CONVERSATIONS: u64 = 10_000;
 const KEPT_MESSAGES: u64 = 50_000;
 /// How long one read may take before the next try.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is looked whether anybody still wants a lane; it is followed as long again after the last one.
+/// How long a lane is followed when nobody wants it any more.
 const LINGER: Duration = Duration::from_secs(60);
+/// How often it is looked whether the connection is another one, and whether anybody still wants the lane.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So many looks in a row, [`PAUSE`] apart, have to find a log shorter than what was shown of it.
+const SHORTER: u32 = 8;
 /// The pause after a failure.
 pub const PAUSE: Duration = Duration::from_millis(250);
 
@@ -58,6 +61,11 @@ impl Hub {
         }
     }
 
+    /// How often the logs of these lanes turned out to be others, all together.
+    pub fn replaced(&self, lanes: std::ops::Range<usize>) -> u64 {
+        self.lanes[lanes].iter().map(Lane::replaced).sum()
+    }
+
     /// Follows a lane for ever, while somebody wants it.
     pub async fn follow(&self, lane: &Lane) {
         let mut after = None;
@@ -72,7 +80,6 @@ impl Hub {
             warn!(stream = lane.stream, error = %Chain(&error), "following {} was interrupted", lane.stream);
             if matches!(error, reader::Error::Ahead { .. }) {
                 // What those who listen have seen is not in this log.
-                lane.registry().end_all(End::LogChanged);
                 lane.forget();
                 self.members.invalidate_all();
                 self.messages.invalidate_all();
@@ -93,8 +100,9 @@ impl Hub {
             lane.show_up_to(&mut lane.registry(), begin);
             *after = Some(begin);
         }
-        let mut unwanted = false;
-        let mut look = interval_at(Instant::now() + LINGER, LINGER);
+        let mut known = self.log.connection();
+        let mut unwanted_since = None;
+        let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         loop {
             tokio::select! {
                 stored = feed.next() => {
@@ -103,13 +111,52 @@ impl Hub {
                     self.show(lane, stored).await;
                     *after = Some(sequence);
                 }
-                _ = look.tick() => {
-                    if unwanted && lane.forget_unless_wanted() {
+                now = look.tick() => {
+                    let connection = self.log.connection();
+                    if connection.is_some() && connection != known {
+                        self.refuse_another_log(lane, *after).await?;
+                        known = connection;
+                    }
+                    if lane.is_wanted() {
+                        unwanted_since = None;
+                    } else if now - *unwanted_since.get_or_insert(now) >= LINGER
+                        && lane.rest_unless_wanted()
+                    {
                         return Ok(());
                     }
-                    unwanted = !lane.is_wanted();
                 }
             }
+        }
+    }
+
+    /// Whoever answers now may have another log: one that does not go as far as what was shown. What does is taken for the
+    /// same.
+    async fn refuse_another_log(
+        &self,
+        lane: &Lane,
+        after: Option<u64>,
+    ) -> Result<(), reader::Error> {
+        let position = after.unwrap_or(0);
+        let mut shorter = 0;
+        loop {
+            let deadline = Instant::now() + READ_TIMEOUT;
+            match self.log.last_of_stream(&lane.stream, deadline).await {
+                Ok(last) if last >= position => return Ok(()),
+                // A leader that was elected just now may not know its last messages yet: only what stays so counts.
+                Ok(last) if shorter >= SHORTER => {
+                    let stream = lane.stream.clone();
+                    return Err(reader::Error::Ahead {
+                        stream,
+                        position,
+                        last,
+                    });
+                }
+                Ok(_) => shorter += 1,
+                Err(error) => {
+                    warn!(stream = lane.stream, %error, "waiting for {}", lane.stream);
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -9,6 +9,7 @@ use chat4all_nats::{Log, streams, subject};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::queue::End;
 use super::registry::Registry;
 
 /// Everything that was put aside.
@@ -27,6 +28,8 @@ pub struct Lane {
     shown: AtomicU64,
     /// Somebody has become interested.
     wanted: Notify,
+    /// How often its log turned out to be another one.
+    replaced: AtomicU64,
 }
 
 impl Lane {
@@ -41,6 +44,7 @@ impl Lane {
             registry: Mutex::default(),
             shown: AtomicU64::new(0),
             wanted: Notify::new(),
+            replaced: AtomicU64::new(0),
         };
         let partitions = log.partitions().all();
         let mut lanes: Vec<_> = partitions
@@ -124,18 +128,27 @@ impl Lane {
         }
     }
 
-    /// It is not known any more where the lane is, unless somebody needs that; whether nobody did.
-    pub fn forget_unless_wanted(&self) -> bool {
+    /// Nobody follows it from now on, and so it is not known where it is; unless somebody needs that: then `false`.
+    pub fn rest_unless_wanted(&self) -> bool {
         let registry = self.registry();
         let unwanted = registry.interested == 0;
         if unwanted {
-            self.forget();
+            self.shown.store(0, Ordering::Release);
         }
         unwanted
     }
 
-    /// It is not known any more where the lane is.
+    /// How often its log turned out to be another one: who has read from it looks whether that is what it was.
+    pub fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Acquire)
+    }
+
+    /// Its log is another one: those who listen are told, and those who do not listen yet find it by [`Lane::replaced`]. It is
+    /// not known any more where the lane is.
     pub fn forget(&self) {
+        // First of all: whoever begins to listen behind the next line looks at this one afterwards.
+        self.replaced.fetch_add(1, Ordering::AcqRel);
+        self.registry().end_all(End::LogChanged);
         self.shown.store(0, Ordering::Release);
     }
 }

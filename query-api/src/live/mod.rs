@@ -24,6 +24,7 @@ mod interest;
 mod lane;
 mod members;
 mod metrics;
+mod places;
 mod queue;
 mod registry;
 mod socket;
@@ -34,14 +35,16 @@ use std::time::Duration;
 
 use chat4all_nats::Log;
 use chat4all_service::Problem;
+use chat4all_service::auth::Caller;
 use chat4all_service::problem::Code;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use catch_up::Turns;
 use hub::Hub;
+use places::{Place, Places};
 
 pub(crate) use begin::ended;
 pub use entry::{Entry, What};
@@ -60,6 +63,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Limits {
     /// Connections at a time, all transports together; more are 503.
     pub connections: usize,
+    /// Those of one caller; more are 429.
+    pub per_caller: usize,
+    /// WebSockets whose client has not said yet who it is; more are 503.
+    pub strangers: usize,
 }
 
 /// Follows the log on behalf of everybody who is connected; a cheap handle.
@@ -70,7 +77,7 @@ struct Inner {
     hub: watch::Sender<Option<Arc<Hub>>>,
     metrics: Metrics,
     turns: Turns,
-    connections: Arc<Semaphore>,
+    places: Places,
     open: TaskTracker,
     stop: CancellationToken,
 }
@@ -83,9 +90,10 @@ impl std::fmt::Debug for Live {
 
 /// One open connection; counted until it is dropped.
 pub(crate) struct Connection {
-    _permit: OwnedSemaphorePermit,
+    place: Place,
     _open: metrics::Open,
     _task: TaskTrackerToken,
+    metrics: Metrics,
 }
 
 impl Live {
@@ -95,7 +103,7 @@ impl Live {
             hub: watch::Sender::new(None),
             metrics: Metrics::default(),
             turns: Turns::default(),
-            connections: Arc::new(Semaphore::new(limits.connections)),
+            places: Places::new(limits),
             open: TaskTracker::new(),
             stop,
         }))
@@ -163,21 +171,36 @@ impl Live {
         &self.0.turns
     }
 
-    /// Takes a place for one more connection.
+    /// Takes a place for one more connection, of `caller` or of somebody who has not said yet who they are.
     ///
     /// # Errors
-    /// 503 when there are too many, or the process is stopping.
-    pub(crate) fn connect(&self, transport: &'static str) -> Result<Connection, Problem> {
-        let permit = Arc::clone(&self.0.connections).try_acquire_owned();
-        let (Ok(permit), false) = (permit, self.0.stop.is_cancelled()) else {
-            self.0.metrics.refused();
-            let detail = "This process has as many open connections as it takes. Try again, perhaps elsewhere.";
+    /// 503 when there are too many, or the process is stopping; 429 when this caller has too many.
+    pub(crate) fn connect(
+        &self,
+        transport: &'static str,
+        caller: Option<&Caller>,
+    ) -> Result<Connection, Problem> {
+        if self.0.stop.is_cancelled() {
+            let detail = "This process stops. Try again, elsewhere.";
             return Err(Problem::new(Code::Unavailable, detail).retry_after(RETRY_AFTER));
-        };
+        }
+        let place = self.0.places.take(caller);
         Ok(Connection {
-            _permit: permit,
+            place: place.inspect_err(|_| self.0.metrics.refused())?,
             _open: self.0.metrics.connection(transport),
             _task: self.0.open.token(),
+            metrics: self.0.metrics.clone(),
         })
+    }
+}
+
+impl Connection {
+    /// Its client has said who it is.
+    ///
+    /// # Errors
+    /// 429 when this caller has too many.
+    pub(crate) fn is_of(&mut self, caller: &Caller) -> Result<(), Problem> {
+        let introduced = self.place.is_of(caller);
+        introduced.inspect_err(|_| self.metrics.refused())
     }
 }

@@ -52,10 +52,10 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// From `after`, or from now on.
+    /// From `after`, or from now on. `replaced`: as [`Behind::new`] wants it.
     pub(super) fn new(
         live: &Live,
-        interest: Interest,
+        (interest, replaced): (Interest, u64),
         (reader, topic): (Reader, Topic),
         after: Option<Cursor>,
     ) -> Self {
@@ -85,7 +85,7 @@ impl Subscription {
             }
         }
         let lane = subscription.cursor.lanes().start;
-        subscription.behind = Some(Box::new(Behind::new(lane)));
+        subscription.behind = Some(Box::new(Behind::new(lane, replaced)));
         subscription
     }
 
@@ -119,6 +119,7 @@ impl Subscription {
                     self.listener.queue.end(End::Left);
                     return Ok(self.update(Some(entry)));
                 }
+                Step::Replaced => return Err(End::LogChanged),
                 Step::Near if self.joined => {
                     self.behind = None;
                     return Ok(self.update(None));

@@ -176,6 +176,10 @@ section! {
     pub struct Live {
         /// Connections that follow live at a time, per process; more are 503.
         max_connections: usize = count(1, 1_000_000).or(10_000usize),
+        /// Those of one caller, per process; more are 429.
+        max_connections_per_caller: usize = count(1, 1_000_000).or(100usize),
+        /// Those whose client has not said yet who it is: on a WebSocket it has five seconds for that. More are 503.
+        max_strangers: usize = count(1, 1_000_000).or(500usize),
     }
 }
 

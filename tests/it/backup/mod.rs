@@ -3,6 +3,7 @@
 mod copies;
 mod journey;
 mod killed;
+mod moves;
 mod older;
 mod refusals;
 mod site;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat4all_channel_bridges::accounts::Accounts;
 use chat4all_channel_bridges::config::Account;
-use chat4all_channel_bridges::state::{Decision, State};
+use chat4all_channel_bridges::state::{Decision, Held, State};
 use chat4all_domain::delivery::{Entry, FailureClass, Reason, Status};
 use chat4all_service::metrics::Metrics;
 use serde_json::{Value, json};
@@ -403,5 +403,95 @@ async fn receipts_that_race_with_the_calls_answer_find_their_message_from_either
     let aside = |page: &String| page.contains("why=\"unknown_message\"");
     assert!(aside(&stage.metrics.encode().unwrap()), "none was early");
     until(|| stage.parked(), Vec::is_empty).await;
+    bridges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_an_operator_deletes_is_none_for_all_workers_and_for_those_to_come() {
+    let stage = Stage::start().await;
+    let one = stage.bridges().await;
+    change(&stage, |state| state.pause(decided("anna"))).await;
+    shows(&stage.metrics, "account_paused", true).await;
+    let waits = stage.post(conversation(), &[number(1)], "waits").await;
+    let lanes_waiting = |page: &String| {
+        page.contains(
+            "chat4all_bridge_lanes_waiting{channel=\"whatsapp\",account=\"whatsapp-main\"} 1",
+        )
+    };
+    until(|| async { stage.metrics.encode().unwrap() }, lanes_waiting).await;
+    assert_eq!(stage.calls().await.len(), 0);
+    // What `nats kv del CHANNEL_STATE whatsapp.whatsapp-main` does: a mark stands where the value was.
+    let js = stage.node.log.jetstream();
+    let bucket = js.get_key_value("CHANNEL_STATE").await.unwrap();
+    bucket.delete("whatsapp.whatsapp-main").await.unwrap();
+    shows(&stage.metrics, "account_paused", false).await;
+    stage.reaches(&waits, 0, Status::Sent).await;
+    let accounts = Accounts::new(&stage.node.log);
+    let state = accounts.state(KIND, &account_id()).await.unwrap();
+    assert_eq!(state, State::default());
+    one.kill().await;
+    stage.forget_leases().await;
+    // One that comes now finds the mark, and an operator's next word stands over it.
+    let metrics = Metrics::new();
+    let two = stage.worker("bridges-2", &metrics, true).await;
+    let sent = stage.post(conversation(), &[number(2)], "sent").await;
+    stage.reaches(&sent, 0, Status::Sent).await;
+    let (state, changed) = change(&stage, |state| state.pause(decided("bert"))).await;
+    assert!(changed && state.paused.unwrap().by == "bert");
+    shows(&metrics, "account_paused", true).await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_whose_worker_gives_it_up_in_that_moment_is_made_by_the_next_at_once() {
+    let stage = Stage::with(|_, config| {
+        let Account::WhatsApp(account) = config.accounts.values_mut().next().unwrap();
+        // Who is in front is the one that tries.
+        account.concurrency = 1;
+        // Whoever loses the try loses it for longer than anybody waits.
+        config.pace.probe_every = Duration::from_secs(3_600);
+    })
+    .await;
+    let bridges = stage.bridges().await;
+    let hold = |state: &mut State| {
+        let (since, probe_at) = (now(), now().plus(Duration::from_secs(3)));
+        let reason = Reason::InactiveCredential;
+        state.held = Some(Held {
+            since,
+            reason,
+            code: None,
+            probe_at,
+        });
+        true
+    };
+    // Worth sending until just behind the moment of the try.
+    let (state, _) = change(&stage, hold).await;
+    let probe_at = state.held.unwrap().probe_at;
+    shows(&stage.metrics, "account_held", true).await;
+    let left = probe_at.unix_ms() - now().unix_ms() + 300;
+    let left = Duration::from_millis(u64::try_from(left).unwrap());
+    let first = stage
+        .post_for(conversation(), &[number(1)], "too late", left)
+        .await;
+    let waiting = |count: usize| {
+        let line = format!(
+            "chat4all_bridge_lanes_waiting{{channel=\"whatsapp\",account=\"whatsapp-main\"}} {count}\n"
+        );
+        move |page: &String| page.contains(&line)
+    };
+    let page = || async { stage.metrics.encode().unwrap() };
+    until(page, waiting(1)).await;
+    let second = stage.post(conversation(), &[number(2)], "in time").await;
+    until(page, waiting(2)).await;
+    // The broker is silent when the first one sets out to try, and until it is not worth sending any more.
+    stage.node.nats.suspend().await;
+    until(page, waiting(1)).await;
+    stage.node.nats.resume();
+    stage.reaches(&second, 0, Status::Sent).await;
+    let failed = stage.entry(&first, 0).await;
+    assert_eq!((failed.status(), failed.attempts), (Status::Failed, 0));
+    let accounts = Accounts::new(&stage.node.log);
+    let state = accounts.state(KIND, &account_id()).await.unwrap();
+    assert_eq!(state.held, None, "it works");
     bridges.stop().await;
 }

@@ -27,26 +27,26 @@ pub enum Came {
 
 pub struct Socket(WebSocketStream<TcpStream>);
 
-/// Where queries are answered, without the scheme.
-fn address(system: &System) -> SocketAddr {
-    let url = &system.env["CHAT4ALL_QUERY_URL"];
-    url.trim_start_matches("http://").parse().unwrap()
+/// Where queries are answered.
+pub fn queries(system: &System) -> &str {
+    &system.env["CHAT4ALL_QUERY_URL"]
 }
 
 impl Socket {
     /// Opens `path`; the status when it is refused.
     pub async fn open(system: &System, path: &str, protocol: Option<&str>) -> Result<Self, u16> {
-        Self::with_buffer(system, path, protocol, None).await
+        Self::with_buffer(queries(system), path, protocol, None).await
     }
 
-    /// As [`Socket::open`], of a machine that keeps as little as it can for who does not read.
+    /// As [`Socket::open`], at the process that answers at `base`, and of a machine that keeps as little as it can for who does
+    /// not read.
     pub async fn with_buffer(
-        system: &System,
+        base: &str,
         path: &str,
         protocol: Option<&str>,
         buffer: Option<u32>,
     ) -> Result<Self, u16> {
-        let address = address(system);
+        let address: SocketAddr = base.trim_start_matches("http://").parse().unwrap();
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(buffer) = buffer {
             socket.set_recv_buffer_size(buffer).unwrap();
@@ -73,7 +73,13 @@ impl Socket {
 
     /// A client of GraphQL that has introduced itself.
     pub async fn graphql(system: &System, token: &str) -> Result<Self, u16> {
-        let mut socket = Self::open(system, "/graphql", Some("graphql-transport-ws")).await?;
+        Self::graphql_at(queries(system), token).await
+    }
+
+    /// The same at the process that answers at `base`.
+    pub async fn graphql_at(base: &str, token: &str) -> Result<Self, u16> {
+        let protocol = Some("graphql-transport-ws");
+        let mut socket = Self::with_buffer(base, "/graphql", protocol, None).await?;
         socket.introduce(token).await;
         Ok(socket)
     }
@@ -140,6 +146,8 @@ impl Socket {
 pub struct Events {
     response: reqwest::Response,
     unread: String,
+    /// The beginning of a letter whose rest has not come yet.
+    half: Vec<u8>,
 }
 
 /// One of them; an id alone has neither name nor data.
@@ -157,7 +165,17 @@ impl Events {
         path: &str,
         last: Option<&str>,
     ) -> Result<Self, u16> {
-        let url = format!("{}{path}", system.env["CHAT4ALL_QUERY_URL"]);
+        Self::open_at(queries(system), token, path, last).await
+    }
+
+    /// The same at the process that answers at `base`.
+    pub async fn open_at(
+        base: &str,
+        token: &str,
+        path: &str,
+        last: Option<&str>,
+    ) -> Result<Self, u16> {
+        let url = format!("{base}{path}");
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut request = client.get(url).bearer_auth(token);
         if let Some(last) = last {
@@ -168,8 +186,11 @@ impl Events {
             return Err(response.status().as_u16());
         }
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let unread = String::new();
-        Ok(Self { response, unread })
+        Ok(Self {
+            response,
+            unread: String::new(),
+            half: Vec::new(),
+        })
     }
 
     /// The next event; `None` at the end.
@@ -184,7 +205,16 @@ impl Events {
             }
             let chunk = timeout(PATIENCE, self.response.chunk()).await;
             match chunk.expect("nothing came") {
-                Ok(Some(bytes)) => self.unread.push_str(std::str::from_utf8(&bytes).unwrap()),
+                Ok(Some(bytes)) => {
+                    self.half.extend_from_slice(&bytes);
+                    let whole = match std::str::from_utf8(&self.half) {
+                        Ok(all) => all.len(),
+                        Err(error) => error.valid_up_to(),
+                    };
+                    let rest = self.half.split_off(whole);
+                    let whole = std::mem::replace(&mut self.half, rest);
+                    self.unread.push_str(&String::from_utf8(whole).unwrap());
+                }
                 Ok(None) | Err(_) => return None,
             }
         }

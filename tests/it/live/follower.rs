@@ -6,7 +6,7 @@ use std::time::Duration;
 use chat4all_domain::Position;
 use serde_json::{Value, json};
 
-use super::client::{Came, Events, Socket};
+use super::client::{Came, Events, Socket, queries};
 use crate::journeys::system::System;
 
 /// What they were shown: the places of every conversation, in the order in which they came.
@@ -40,7 +40,8 @@ pub fn of_mine() -> String {
 }
 
 pub struct Follower<'a> {
-    system: &'a System,
+    /// Where they connect.
+    pub base: String,
     token: String,
     pub way: Way<'a>,
     pub cursor: Option<String>,
@@ -57,9 +58,9 @@ enum Line {
 
 impl<'a> Follower<'a> {
     /// Has begun when this returns.
-    pub async fn begin(system: &'a System, token: &str, way: Way<'a>) -> Self {
+    pub async fn begin(system: &System, token: &str, way: Way<'a>) -> Self {
         let mut follower = Self {
-            system,
+            base: queries(system).to_owned(),
             token: token.to_owned(),
             way,
             cursor: None,
@@ -128,7 +129,7 @@ impl<'a> Follower<'a> {
             Way::Conversation(id) => (id, of_conversation()),
             Way::Mine => ("", of_mine()),
         };
-        let mut socket = Socket::graphql(self.system, &self.token).await.ok()?;
+        let mut socket = Socket::graphql_at(&self.base, &self.token).await.ok()?;
         let variables = json!({"id": id, "after": self.cursor});
         socket.subscribe("1", &query, variables).await;
         Some(Line::Socket(Box::new(socket)))
@@ -136,7 +137,7 @@ impl<'a> Follower<'a> {
 
     async fn listen(&self, path: &str) -> Option<Line> {
         let last = self.cursor.as_deref();
-        let events = Events::open(self.system, &self.token, path, last).await;
+        let events = Events::open_at(&self.base, &self.token, path, last).await;
         match events {
             Ok(events) => Some(Line::Events(Box::new(events))),
             Err(status) => {

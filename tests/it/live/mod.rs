@@ -2,10 +2,14 @@
 
 mod client;
 mod connections;
+mod elsewhere;
 mod follower;
+mod limits;
+mod replaced;
 mod resume;
 mod sight;
 mod slow;
+mod unread;
 
 use chat4all_domain::UserId;
 use serde_json::json;

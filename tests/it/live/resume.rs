@@ -71,8 +71,17 @@ async fn who_is_cut_off_fifty_times_under_load_misses_nothing_and_sees_nothing_t
     let path = format!("/v1/conversations/{}/messages/{id}", groups[0]);
     let read = async || system.rest(&ana, &path).await.body["status"].clone();
     crate::journeys::until("READ", read, |status| *status == "READ").await;
-    let expected = on_the_log(&system, &groups).await;
-    for follower in &mut followers {
+    everything_was_shown(&system, &groups, &mut followers).await;
+}
+
+/// What stands on the log is what they were shown, once they have taken all of it: nothing is missing, nothing twice.
+pub async fn everything_was_shown(
+    system: &System,
+    groups: &[String],
+    followers: &mut [Follower<'_>],
+) {
+    let expected = on_the_log(system, groups).await;
+    for follower in followers {
         let watched: Vec<_> = match follower_of(follower) {
             Some(group) => vec![group],
             None => groups.iter().map(String::as_str).collect(),
@@ -96,7 +105,7 @@ fn follower_of<'a>(follower: &Follower<'a>) -> Option<&'a str> {
 }
 
 /// Writes until it is enough, one after the other; where the last one stands.
-async fn write(
+pub async fn write(
     system: &System,
     token: &str,
     (group, pace): (&str, Duration),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Came, Socket};
+use super::client::{Came, Socket, queries};
 use super::follower::{Follower, Way, of_mine};
 use super::of_users;
 use crate::journeys::system::{System, text};
@@ -22,7 +22,7 @@ async fn a_slow_client_is_told_to_resume_while_others_go_on() {
     let mut thin = Socket::open(&system, &path, None).await.unwrap();
     assert!(matches!(thin.next().await, Came::Frame(frame) if frame["type"] == "connected"));
     let protocol = Some("graphql-transport-ws");
-    let mut slow = Socket::with_buffer(&system, "/graphql", protocol, Some(4_096))
+    let mut slow = Socket::with_buffer(queries(&system), "/graphql", protocol, Some(4_096))
         .await
         .unwrap();
     slow.introduce(&ana).await;

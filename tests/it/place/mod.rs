@@ -10,3 +10,4 @@ mod image;
 mod units;
 
 pub use dashboards::are_all_on;
+pub use files::read as read_page;

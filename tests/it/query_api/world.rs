@@ -71,7 +71,12 @@ impl World {
             parked: Parked::new(client),
         };
         let verifier = Verifier::new(&secret(), ISSUER, None);
-        let live = Live::new(Limits { connections: 10 }, CancellationToken::new());
+        let limits = Limits {
+            connections: 10,
+            per_caller: 10,
+            strangers: 10,
+        };
+        let live = Live::new(limits, CancellationToken::new());
         let (routes, _) = QueryApi::new(models, verifier, live);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = listener.local_addr().unwrap();

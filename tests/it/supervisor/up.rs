@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chat4all_cli::embedded::{Nats, NatsOptions, children_of, is_running, temp_dir};
 use rustix::process::Signal;
+use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
@@ -87,6 +88,52 @@ fn up_says_what_became_of_the_first_message_where_everything_is_and_what_to_try(
     let commands = in_order(rest, &addresses);
     let commands = commands.lines().filter(|line| line.contains("chat4all "));
     assert!(commands.count() >= 3, "{}", up.said);
+}
+
+#[test]
+fn up_tells_programs_each_step_as_a_line_of_json_and_nothing_secret() {
+    let dir = temp_dir().unwrap();
+    let mut command = Up::command(dir.path());
+    command.arg("--json");
+    let up = Up::start(dir.path(), command);
+    let token = variable(dir.path(), "CHAT4ALL_TOKEN");
+    send(up.pid(), Signal::INT);
+    let said = up.said.clone();
+    let (status, rest) = up.wait();
+    assert!(status.success(), "{rest}");
+    let said = said + &rest;
+    let steps: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect();
+    let names: Vec<_> = steps
+        .iter()
+        .map(|step| step["step"].as_str().unwrap())
+        .collect();
+    let wanted = [
+        "provisioned",
+        "accepted",
+        "sent",
+        "delivered",
+        "read",
+        "running",
+        "stopping",
+    ];
+    // The provider's steps come as they come.
+    let mut sorted = names[..7].to_owned();
+    sorted[2..5].sort_by_key(|name| wanted.iter().position(|wanted| wanted == name));
+    assert_eq!(sorted, wanted);
+    assert!(
+        names[7..].iter().all(|name| *name == "stopped"),
+        "{names:?}"
+    );
+    assert!(names.len() > 9, "every server and role: {names:?}");
+    for step in &steps[1..5] {
+        assert!(step["ms"].as_f64().is_some_and(|ms| ms > 0.0), "{step}");
+    }
+    assert!(steps[1]["message_id"].is_string() && steps[1]["position"].is_string());
+    assert!(steps[5]["queries"].as_str().unwrap().starts_with("http://"));
+    assert!(!said.contains(&token), "the token");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Two projectors and two bridges share the work; one of each stands still for a while and wakes, is killed, and is asked to
-//! stop, under load all the time.
+//! Two projectors and two bridges share the work; one of each stands still for a minute and wakes, and in that minute one of
+//! each is killed, and one is asked to stop, under load all the time. How long it took until somebody else was at work is read
+//! from the log's own times, and printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ const EVEN: Duration = Duration::from_secs(30);
 const TAKEN_OVER: Duration = Duration::from_secs(15);
 /// What a worker that stops gives back is somebody else's: two seconds, and one more for a busy machine.
 const GIVEN_OVER: Duration = Duration::from_secs(3);
+/// How long a worker stands still.
+const FROZEN: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm() {
@@ -39,34 +42,38 @@ async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm
     system.fault(latency).await;
     let first = workers(&system).await;
     let extras = both(&system).await;
-    let second: BTreeSet<_> = workers(&system).await.difference(&first).cloned().collect();
+    let second = theirs(&system, &first).await;
     let load = Load::start(&system).await;
     load.goes_on().await;
 
-    // Longer than a lease lasts. The real thing is a minute: CHAT4ALL_TEST_FREEZE_S=60.
-    let freeze = std::env::var("CHAT4ALL_TEST_FREEZE_S").ok();
-    let freeze = freeze.map_or(13, |text| text.parse().unwrap());
     extras.iter().for_each(|extra| extra.signal(Signal::STOP));
     let (frozen, since) = (clock::now(), tokio::time::Instant::now());
     all_have(&system, &[8], TAKEN_OVER, "taken over from the frozen").await;
-    tokio::time::sleep_until(since + Duration::from_secs(freeze)).await;
+
+    // In the minute that these stand still, others are killed, and others stop.
+    let others = both(&system).await;
+    let third = theirs(&system, &first).await;
+    load.goes_on().await;
+    others.iter().for_each(|extra| extra.signal(Signal::KILL));
+    let killed = clock::now();
+    all_have(&system, &[8], TAKEN_OVER, "taken over from the killed").await;
+    drop(others);
+    let others = both(&system).await;
+    let fourth = theirs(&system, &first).await;
+    load.goes_on().await;
+    others.iter().for_each(|extra| extra.signal(Signal::TERM));
+    let stopped = clock::now();
+    all_have(&system, &[8], GIVEN_OVER, "given over by the stopped").await;
+    for mut extra in others {
+        let status = tokio::task::spawn_blocking(move || extra.child.wait().unwrap());
+        assert!(status.await.unwrap().success());
+    }
+
+    tokio::time::sleep_until(since + FROZEN).await;
     extras.iter().for_each(|extra| extra.signal(Signal::CONT));
     let woken = clock::now();
     all_have(&system, &[4, 4], EVEN, "even again after it woke").await;
     load.goes_on().await;
-
-    extras.iter().for_each(|extra| extra.signal(Signal::KILL));
-    let killed = clock::now();
-    all_have(&system, &[8], TAKEN_OVER, "taken over from the killed").await;
-    drop(extras);
-    let extras = both(&system).await;
-    load.goes_on().await;
-    extras.iter().for_each(|extra| extra.signal(Signal::TERM));
-    all_have(&system, &[8], GIVEN_OVER, "given over by the stopped").await;
-    for mut extra in extras {
-        let status = tokio::task::spawn_blocking(move || extra.child.wait().unwrap());
-        assert!(status.await.unwrap().success());
-    }
 
     let accepted = load.finish().await;
     all_read(&system, total(&accepted)).await;
@@ -96,7 +103,7 @@ async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm
     assert_eq!(slept, 0, "attempts of a worker that stood still");
     let (before, after) = (
         attempts_of(&log, &second, OffsetDateTime::UNIX_EPOCH, frozen),
-        attempts_of(&log, &second, woken, killed),
+        attempts_of(&log, &second, woken, clock::now()),
     );
     println!(
         "{} in flight at the freeze and the kill, {} repeated; attempts of the frozen one: {before} before, {after} after",
@@ -104,6 +111,39 @@ async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm
         repeats.len()
     );
     assert!(before > 0 && after > 0, "it worked before, and again after");
+    for (what, gone, moment) in [
+        ("SIGSTOP", &second, frozen),
+        ("SIGKILL", &third, killed),
+        ("SIGTERM", &fourth, stopped),
+    ] {
+        taken_over(&log, what, gone, moment);
+    }
+}
+
+/// By the log's own times: how long after `moment` somebody else made the first attempt in each partition that these had.
+fn taken_over(log: &[Logged], what: &str, gone: &BTreeSet<String>, moment: OffsetDateTime) {
+    let (mut last, mut seconds) = (BTreeMap::new(), BTreeMap::new());
+    for (at, owner) in attempts(log) {
+        let mut owner = owner.split('/');
+        let (worker, partition) = (owner.next().unwrap(), owner.next().unwrap());
+        if at <= moment {
+            last.insert(partition, worker);
+        } else if !gone.contains(worker) {
+            let after = (at - moment).as_seconds_f64();
+            seconds.entry(partition).or_insert(after);
+        }
+    }
+    last.retain(|_, worker| gone.contains(*worker));
+    seconds.retain(|partition, _| last.contains_key(partition));
+    println!(
+        "after {what}, seconds until somebody else's first attempt, by partition: {seconds:.1?}"
+    );
+    assert!(!last.is_empty(), "they had attempted nothing");
+    assert_eq!(
+        seconds.len(),
+        last.len(),
+        "not all of {last:?} were taken over"
+    );
 }
 
 /// Another process of both roles, when they have their share.
@@ -130,6 +170,13 @@ async fn all_have(system: &System, wanted: &[usize], within: Duration, what: &st
     .await;
 }
 
+/// Who has leases now, beside `first`.
+async fn theirs(system: &System, first: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut all = workers(system).await;
+    all.retain(|worker| !first.contains(worker));
+    all
+}
+
 /// Who has leases now.
 async fn workers(system: &System) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
@@ -146,18 +193,25 @@ fn attempts_of(
     from: OffsetDateTime,
     until: OffsetDateTime,
 ) -> usize {
-    let between = log
-        .iter()
-        .filter(|logged| (from..until).contains(&logged.stored_at));
-    let events = between.flat_map(|logged| match &logged.change {
-        Change::Delivery(_, events) => &events[..],
-        _ => &[],
-    });
-    let theirs = events.filter(|recorded| match &recorded.event {
-        Event::Attempted { facts } => workers.iter().any(|name| facts.owner.starts_with(name)),
-        _ => false,
+    let theirs = attempts(log).filter(|(at, owner)| {
+        let by_them = workers.iter().any(|name| owner.starts_with(name));
+        by_them && (from..until).contains(at)
     });
     theirs.count()
+}
+
+/// Every attempt: when the broker stored it, and who made it (`worker/partition/tenure`).
+fn attempts(log: &[Logged]) -> impl Iterator<Item = (OffsetDateTime, &str)> {
+    log.iter().flat_map(|logged| {
+        let events = match &logged.change {
+            Change::Delivery(_, events) => &events[..],
+            _ => &[],
+        };
+        events.iter().filter_map(|recorded| match &recorded.event {
+            Event::Attempted { facts } => Some((logged.stored_at, facts.owner.as_str())),
+            _ => None,
+        })
+    })
 }
 
 /// Clients that post all the time, each in conversations of its own, one message after the other.

@@ -83,6 +83,9 @@ fn differs(drift: &Drift) -> Finding {
         "replicas" => {
             format!("CHAT4ALL_NATS__REPLICAS, or `nats stream edit {stream} --replicas {wanted}`")
         }
+        "allow_msg_ttl" => format!(
+            "set allow_msg_ttl on {stream} (`nats stream edit`): until then bridges do not tell each other that a customer waits"
+        ),
         _ => format!("`nats stream edit {stream}`, if nobody meant it"),
     };
     Finding::notice(

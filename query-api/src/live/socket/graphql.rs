@@ -1,7 +1,7 @@
 //! `GET /graphql` as a WebSocket: graphql-transport-ws.
 //!
 //! The token comes with the upgrade (`Authorization`, `?token=`) or in `connection_init`. Queries may be asked here, too. Codes of
-//! the closing frame, beside the protocol's own (4400, 4401, 4406, 4408, 4409, 4429): 4403 when the token does not count or has
+//! the closing frame, beside the protocol's own (4400, 4401, 4406, 4408, 4409, 4429, also for who has too many connections): 4403 when the token does not count or has
 //! expired, 1001 when this process stops. The library's own loop knows neither timeouts nor expiry nor limits.
 
 use std::pin::Pin;
@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::protocol::{NAME, Said, Told, token};
 use super::{BAD_MESSAGE, FORBIDDEN, Farewell, Heard, UNAUTHORIZED, Wire, expiry, limited, who};
 use crate::graphql::{self as schema, Watch};
+use crate::live::Connection;
 use crate::session::Session;
 use crate::{api, explorer};
 
@@ -45,7 +46,7 @@ const TOO_MANY: u16 = 4429;
 /// Takes a client in; who asks for no upgrade gets the explorer.
 ///
 /// # Errors
-/// 401 for a token that does not count; 503 when there are too many connections.
+/// 401 for a token that does not count; 429 when the caller has too many connections, 503 when there are too many.
 pub async fn graphql(
     State(state): State<api::State>,
     parts: Parts,
@@ -55,13 +56,13 @@ pub async fn graphql(
         return Ok(explorer::page().await.into_response());
     };
     let caller = who(&parts, &state.verifier)?;
-    let connection = state.live.connect("graphql")?;
+    let mut connection = state.live.connect("graphql", caller.as_ref())?;
     let upgrade = limited(upgrade).protocols([NAME]);
     let known = upgrade.selected_protocol().is_some();
     Ok(upgrade.on_upgrade(move |socket| async move {
         let mut wire = Wire::new(socket, state.live.stop());
         let farewell = if known {
-            let talk = Box::pin(Talk::new(state, caller).with(&mut wire));
+            let talk = Box::pin(Talk::new(state, caller).with(&mut wire, &mut connection));
             match talk.await {
                 Ok(farewell) | Err(farewell) => farewell,
             }
@@ -100,12 +101,16 @@ impl Talk {
         }
     }
 
-    async fn with(mut self, wire: &mut Wire) -> Result<Farewell, Farewell> {
+    async fn with(
+        mut self,
+        wire: &mut Wire,
+        connection: &mut Connection,
+    ) -> Result<Farewell, Farewell> {
         loop {
             tokio::select! {
                 heard = wire.hear() => match heard? {
                     Heard::Quiet => wire.ping().await?,
-                    Heard::Text(text) => self.heard(wire, &text).await?,
+                    Heard::Text(text) => self.heard(wire, connection, &text).await?,
                 },
                 Some((id, answer)) = self.operations.next() => self.tell(wire, &id, answer).await?,
                 () = sleep_until(self.introduce_by), if !self.introduced => {
@@ -115,7 +120,12 @@ impl Talk {
         }
     }
 
-    async fn heard(&mut self, wire: &mut Wire, text: &str) -> Result<(), Farewell> {
+    async fn heard(
+        &mut self,
+        wire: &mut Wire,
+        connection: &mut Connection,
+        text: &str,
+    ) -> Result<(), Farewell> {
         let Ok(said) = serde_json::from_str::<Said>(text) else {
             return Err(Farewell::close(
                 BAD_MESSAGE,
@@ -140,6 +150,9 @@ impl Talk {
                 let Some(caller) = &self.caller else {
                     return Err(Farewell::close(FORBIDDEN, "There is no token."));
                 };
+                connection
+                    .is_of(caller)
+                    .map_err(|problem| Farewell::close(TOO_MANY, problem.detail()))?;
                 wire.expires = Some(expiry(caller));
                 self.introduced = true;
                 say(wire, &Told::ConnectionAck).await

@@ -40,7 +40,7 @@ pub async fn notifications(
         let detail = "This is a WebSocket; ask for an upgrade.";
         Problem::new(chat4all_service::problem::Code::Malformed, detail)
     })?;
-    let connection = state.live.connect("notifications")?;
+    let connection = state.live.connect("notifications", Some(&caller))?;
     let subscription = state.live.subscribe(&caller, Topic::Mine, None).await?;
     let live = state.live;
     Ok(limited(upgrade).on_upgrade(move |socket| {

@@ -1,0 +1,154 @@
+//! The log is replaced by another one while somebody is still catching up with it: they are told to load anew.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use chat4all_cli::embedded::chat4all_program;
+use chat4all_domain::{MessageId, message};
+use chat4all_service::auth::{Grant, Scope, mint};
+use chat4all_service::clock;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::client::{Came, Events, Socket};
+use super::follower::of_mine;
+use crate::journeys::until;
+use crate::projector::story::{Story, conversation};
+use crate::support::log::{layout, provisioned, relaxed_node};
+
+/// More than a subscription joins at, and more in bytes than a connection holds.
+const MESSAGES: u64 = 2_000;
+const LARGE: &str = "\u{1F40C}";
+const CHARS: usize = 4_096;
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// The role alone: what follows the log needs no Postgres.
+struct QueryApi {
+    child: Child,
+    base: String,
+}
+
+impl QueryApi {
+    fn start(nats: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = port.local_addr().unwrap();
+        drop(port);
+        let mut command = Command::new(chat4all_program().unwrap());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CHAT4ALL_") {
+                command.env_remove(name);
+            }
+        }
+        let child = command
+            .arg("query-api")
+            .env("CHAT4ALL_NATS__URL", nats)
+            .env(
+                "CHAT4ALL_POSTGRES__URL",
+                "postgres://nobody@127.0.0.1:1/none",
+            )
+            .env("CHAT4ALL_AUTH__HS256_SECRET", SECRET)
+            .env("CHAT4ALL_IDS__SECRET", "07".repeat(32))
+            .env("CHAT4ALL_HTTP__LISTEN", listen.to_string())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let base = format!("http://{listen}");
+        Self { child, base }
+    }
+}
+
+impl Drop for QueryApi {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_is_still_catching_up_when_the_log_is_replaced_is_told_to_load_anew() {
+    let mut node = relaxed_node().await;
+    let story = Story::new(&node.log);
+    let id = conversation(1);
+    story.start(id, 2, 0).await.unwrap();
+    let words = LARGE.repeat(CHARS);
+    for number in 0..MESSAGES {
+        let message = message::Id {
+            conversation: id,
+            message: MessageId::new(Uuid::from_u128(u128::from(number) + 1)),
+        };
+        story.accept(message, &words, &[]).await.unwrap();
+    }
+    let api = QueryApi::start(&node.nats.url());
+    let grant = Grant {
+        sub: "op",
+        scopes: Scope::ALL,
+        ttl: Duration::from_secs(3_600),
+    };
+    let token = mint(
+        &SECRET.to_owned().into(),
+        "chat4all",
+        None,
+        &grant,
+        clock::now(),
+    );
+    let events = async || Events::open_at(&api.base, &token, "/v1/events", None).await;
+    let mut there = None;
+    let follows = async || {
+        there = events().await.ok();
+        there.is_some()
+    };
+    until("it follows", follows, |follows| *follows).await;
+    let mut level = there.unwrap();
+    assert!(level.next().await.unwrap().id.is_some());
+
+    // Far behind, and slow.
+    let protocol = Some("graphql-transport-ws");
+    let slow = Socket::with_buffer(&api.base, "/graphql", protocol, Some(4_096)).await;
+    let mut slow = slow.unwrap();
+    slow.introduce(&token).await;
+    let wants = of_mine().replace(
+        "messageId }",
+        "messageId content { ... on TextContent { text } } }",
+    );
+    slow.subscribe("s", &wants, json!({"after": "0.0.0.0.0.0.0.0"}))
+        .await;
+    assert_eq!(slow.update().await["events"].as_array().unwrap().len(), 1);
+
+    // Another log, on which nothing has happened yet.
+    node.nats.kill().await;
+    let streams = node.nats.dir().join("jetstream");
+    std::fs::remove_dir_all(&streams).unwrap();
+    node.nats.restart().await.unwrap();
+    provisioned(&node.nats.url(), &layout(1)).await;
+    // Heartbeats come all the time: only an event ends the wait.
+    let told = tokio::time::timeout(Duration::from_secs(60), level.next()).await;
+    let end = told.expect("it is not told").unwrap();
+    assert_eq!(end.name.as_deref(), Some("end"), "{end:?}");
+    assert_eq!(end.data["code"], "resync", "{end:?}");
+
+    // What had left already, and then the truth.
+    let mut shown = 1;
+    let refused = loop {
+        let Came::Frame(frame) = slow.next().await else {
+            panic!("ended after {shown}");
+        };
+        if frame["type"] == "error" {
+            break frame;
+        }
+        shown += 1;
+    };
+    let said = &refused["payload"][0];
+    assert_eq!(said["extensions"]["code"], "resync", "{refused}");
+    let detail = said["message"].as_str().unwrap();
+    assert!(detail.contains("log is not the same"), "{detail}");
+    assert!(shown < MESSAGES, "it was not behind");
+    // The others follow the new one.
+    let mut anew = None;
+    let follows = async || {
+        anew = events().await.ok();
+        anew.is_some()
+    };
+    until("it follows the new log", follows, |follows| *follows).await;
+}
