@@ -1,10 +1,13 @@
 //! Conversations: what they are, and what happened last.
 
+use std::borrow::Borrow;
+
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::columns::column;
+use crate::columns::{borrowed, column};
+use crate::copy::Copy;
 
 /// One conversation.
 #[derive(Clone, PartialEq, sqlx::FromRow)]
@@ -56,7 +59,11 @@ pub async fn load(
 ///
 /// # Errors
 /// Postgres is away, or refuses.
-pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+pub async fn write(
+    connection: &mut PgConnection,
+    rows: &[impl Borrow<Row> + Sync],
+) -> Result<(), sqlx::Error> {
+    let rows = &borrowed(rows);
     sqlx::query(
         "insert into conversations (
              conversation_id, partition, kind, title, started_by, started_at, started_sequence,
@@ -84,4 +91,34 @@ pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sq
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Adds rows that are not there yet. One that is there is refused, and every other with it.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn copy(connection: &mut PgConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    let mut copy = Copy::of(11);
+    for row in rows {
+        copy.row()
+            .put(row.conversation_id)
+            .put(row.partition)
+            .put(row.kind.as_str())
+            .put(row.title.as_deref())
+            .put(row.started_by)
+            .put(row.started_at)
+            .put(row.started_sequence)
+            .put(row.last_activity_at)
+            .put(row.last_sequence)
+            .put(row.last_message_id)
+            .put(row.message_count);
+    }
+    copy.into(
+        connection,
+        "copy conversations (
+             conversation_id, partition, kind, title, started_by, started_at, started_sequence,
+             last_activity_at, last_sequence, last_message_id, message_count)
+         from stdin (format binary)",
+    )
+    .await
 }

@@ -1,10 +1,13 @@
 //! Deliveries: where each outside recipient's copy of a message stands.
 
+use std::borrow::Borrow;
+
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::columns::column;
+use crate::columns::{borrowed, column};
+use crate::copy::Copy;
 
 /// One delivery. The steps are those of its current generation.
 #[derive(Clone, PartialEq, sqlx::FromRow)]
@@ -85,7 +88,11 @@ pub async fn load(
 ///
 /// # Errors
 /// Postgres is away, or refuses.
-pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+pub async fn write(
+    connection: &mut PgConnection,
+    rows: &[impl Borrow<Row> + Sync],
+) -> Result<(), sqlx::Error> {
+    let rows = &borrowed(rows);
     sqlx::query(
         "insert into deliveries (
              conversation_id, message_id, n, partition, kind, account, participant_id, address,
@@ -142,4 +149,49 @@ pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sq
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Adds rows that are not there yet. One that is there is refused, and every other with it.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn copy(connection: &mut PgConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    let mut copy = Copy::of(24);
+    for row in rows {
+        copy.row()
+            .put(row.conversation_id)
+            .put(row.message_id)
+            .put(row.n)
+            .put(row.partition)
+            .put(row.kind.as_str())
+            .put(row.account.as_str())
+            .put(row.participant_id)
+            .put(row.address.as_deref())
+            .put(row.status.as_str())
+            .put(row.generation)
+            .put(row.first_attempt)
+            .put(row.attempts)
+            .put(row.attempted_at)
+            .put(row.sent_at)
+            .put(row.delivered_at)
+            .put(row.read_at)
+            .put(row.failed_at)
+            .put(row.failure_class.as_deref())
+            .put(row.failure_reason.as_deref())
+            .put(row.provider_code.as_deref())
+            .put(row.deferred_until)
+            .put(row.deferred_class.as_deref())
+            .put(row.deferred_reason.as_deref())
+            .put(row.last_sequence);
+    }
+    copy.into(
+        connection,
+        "copy deliveries (
+             conversation_id, message_id, n, partition, kind, account, participant_id, address, status,
+             generation, first_attempt, attempts, attempted_at, sent_at, delivered_at, read_at, failed_at,
+             failure_class, failure_reason, provider_code, deferred_until, deferred_class, deferred_reason,
+             last_sequence)
+         from stdin (format binary)",
+    )
+    .await
 }

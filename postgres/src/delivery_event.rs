@@ -5,6 +5,7 @@ use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::columns::column;
+use crate::copy::Copy;
 
 /// One step of a delivery.
 #[derive(Clone, PartialEq, sqlx::FromRow)]
@@ -58,4 +59,33 @@ pub async fn insert(connection: &mut PgConnection, rows: &[Row]) -> Result<(), s
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Adds rows that are not there yet. One that is there is refused, and every other with it.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn copy(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+    let mut copy = Copy::of(10);
+    for row in rows {
+        copy.row()
+            .put(row.conversation_id)
+            .put(row.message_id)
+            .put(row.n)
+            .put(row.sequence)
+            .put(row.event_index)
+            .put(row.event_type.as_str())
+            .put(row.attempt)
+            .put(row.occurred_at)
+            .put(row.recorded_at)
+            .put(&row.details);
+    }
+    copy.into(
+        connection,
+        "copy delivery_events (
+             conversation_id, message_id, n, sequence, event_index, type, attempt, occurred_at,
+             recorded_at, details)
+         from stdin (format binary)",
+    )
+    .await
 }

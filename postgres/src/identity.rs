@@ -1,10 +1,13 @@
 //! Identities: who is somebody outside.
 
+use std::borrow::Borrow;
+
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::columns::column;
+use crate::columns::{borrowed, column};
+use crate::copy::Copy;
 
 /// Somebody outside.
 #[derive(Clone, PartialEq, sqlx::FromRow)]
@@ -47,7 +50,11 @@ pub async fn load(
 ///
 /// # Errors
 /// Postgres is away, or refuses.
-pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+pub async fn write(
+    connection: &mut PgConnection,
+    rows: &[impl Borrow<Row> + Sync],
+) -> Result<(), sqlx::Error> {
+    let rows = &borrowed(rows);
     sqlx::query(
         "insert into identities (identity_id, partition, kind, address, name, first_seen_at, first_sequence)
          select *
@@ -65,4 +72,29 @@ pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sq
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Adds rows that are not there yet. One that is there is refused, and every other with it.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn copy(connection: &mut PgConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    let mut copy = Copy::of(7);
+    for row in rows {
+        copy.row()
+            .put(row.identity_id)
+            .put(row.partition)
+            .put(row.kind.as_str())
+            .put(row.address.as_str())
+            .put(row.name.as_deref())
+            .put(row.first_seen_at)
+            .put(row.first_sequence);
+    }
+    copy.into(
+        connection,
+        "copy identities (
+             identity_id, partition, kind, address, name, first_seen_at, first_sequence)
+         from stdin (format binary)",
+    )
+    .await
 }

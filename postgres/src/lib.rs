@@ -12,6 +12,7 @@ pub mod checkpoint;
 mod columns;
 pub mod connect;
 pub mod conversation;
+mod copy;
 pub mod dead_letter;
 pub mod delivery;
 pub mod delivery_event;

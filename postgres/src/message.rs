@@ -5,6 +5,7 @@ use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::columns::column;
+use crate::copy::Copy;
 
 /// One message.
 #[derive(Clone, PartialEq, sqlx::FromRow)]
@@ -66,4 +67,36 @@ pub async fn insert(connection: &mut PgConnection, rows: &[Row]) -> Result<(), s
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Adds rows that are not there yet. One that is there is refused, and every other with it.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn copy(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+    let mut copy = Copy::of(13);
+    for row in rows {
+        copy.row()
+            .put(row.conversation_id)
+            .put(row.message_id)
+            .put(row.partition)
+            .put(row.sequence)
+            .put(row.author)
+            .put(row.origin.as_str())
+            .put(row.account.as_deref())
+            .put(row.content_type.as_str())
+            .put(row.content_text.as_deref())
+            .put(row.placeholder.as_deref())
+            .put(row.occurred_at)
+            .put(row.recorded_at)
+            .put(row.valid_until);
+    }
+    copy.into(
+        connection,
+        "copy messages (
+             conversation_id, message_id, partition, sequence, author, origin, account, content_type,
+             content_text, placeholder, occurred_at, recorded_at, valid_until)
+         from stdin (format binary)",
+    )
+    .await
 }

@@ -1,10 +1,13 @@
 //! Participants: one row per stay.
 
+use std::borrow::Borrow;
+
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::columns::column;
+use crate::columns::{borrowed, column};
+use crate::copy::Copy;
 
 /// One stay of somebody in a conversation. They see the messages whose sequence lies between join and leave.
 #[derive(Clone, PartialEq, sqlx::FromRow)]
@@ -58,7 +61,11 @@ pub async fn load_present(
 ///
 /// # Errors
 /// Postgres is away, or refuses.
-pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+pub async fn write(
+    connection: &mut PgConnection,
+    rows: &[impl Borrow<Row> + Sync],
+) -> Result<(), sqlx::Error> {
+    let rows = &borrowed(rows);
     sqlx::query(
         "insert into participants (
              conversation_id, participant_id, joined_sequence, left_sequence, joined_at, left_at,
@@ -84,4 +91,34 @@ pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sq
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Adds rows that are not there yet. One that is there is refused, and every other with it.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn copy(connection: &mut PgConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    let mut copy = Copy::of(11);
+    for row in rows {
+        copy.row()
+            .put(row.conversation_id)
+            .put(row.participant_id)
+            .put(row.joined_sequence)
+            .put(row.left_sequence)
+            .put(row.joined_at)
+            .put(row.left_at)
+            .put(row.user_id)
+            .put(row.identity_id)
+            .put(row.channel_kind.as_deref())
+            .put(row.account.as_deref())
+            .put(row.address.as_deref());
+    }
+    copy.into(
+        connection,
+        "copy participants (
+             conversation_id, participant_id, joined_sequence, left_sequence, joined_at, left_at, user_id,
+             identity_id, channel_kind, account, address)
+         from stdin (format binary)",
+    )
+    .await
 }

@@ -1,10 +1,13 @@
 //! Marks: how far each participant has read.
 
+use std::borrow::Borrow;
+
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::columns::column;
+use crate::columns::{borrowed, column};
+use crate::copy::Copy;
 
 /// One participant's mark in one conversation. A user's READ of a message shows from here.
 #[derive(Clone, PartialEq, sqlx::FromRow)]
@@ -44,7 +47,11 @@ pub async fn load(
 ///
 /// # Errors
 /// Postgres is away, or refuses.
-pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+pub async fn write(
+    connection: &mut PgConnection,
+    rows: &[impl Borrow<Row> + Sync],
+) -> Result<(), sqlx::Error> {
+    let rows = &borrowed(rows);
     sqlx::query(
         "insert into readers (conversation_id, participant_id, message_id, up_to_sequence, read_at)
          select *
@@ -62,4 +69,27 @@ pub async fn write(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sq
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Adds rows that are not there yet. One that is there is refused, and every other with it.
+///
+/// # Errors
+/// Postgres is away, or refuses.
+pub async fn copy(connection: &mut PgConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    let mut copy = Copy::of(5);
+    for row in rows {
+        copy.row()
+            .put(row.conversation_id)
+            .put(row.participant_id)
+            .put(row.message_id)
+            .put(row.up_to_sequence)
+            .put(row.read_at);
+    }
+    copy.into(
+        connection,
+        "copy readers (
+             conversation_id, participant_id, message_id, up_to_sequence, read_at)
+         from stdin (format binary)",
+    )
+    .await
 }

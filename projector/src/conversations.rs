@@ -10,25 +10,44 @@ use chat4all_postgres::conversation::{self, Row};
 use sqlx::{Error, PgConnection};
 use uuid::Uuid;
 
-use crate::rows::Kept;
+use crate::rows::{Kept, Writing};
 
+#[derive(Default)]
 pub(crate) struct Conversations(Kept<Uuid, Row>);
 
 impl Conversations {
-    pub async fn load(tx: &mut PgConnection, changes: &[&Change]) -> Result<Self, Error> {
+    pub async fn load(
+        &mut self,
+        tx: &mut PgConnection,
+        changes: &[&Change],
+        writing: Writing,
+    ) -> Result<(), Error> {
+        let mut begun = BTreeSet::new();
+        if writing == Writing::Copy {
+            begun.extend(changes.iter().filter_map(|change| begins(change)));
+        }
         let touched = |change: &&Change| match change {
             Change::Conversation(id, _) => Some(id.uuid()),
             Change::Message(id, _) => Some(id.conversation.uuid()),
             Change::Delivery(..) | Change::Reader(..) | Change::Identity(..) => None,
         };
-        let keys: BTreeSet<Uuid> = changes.iter().filter_map(touched).collect();
+        let keys: BTreeSet<Uuid> = changes
+            .iter()
+            .filter_map(touched)
+            .filter(|key| self.is_unknown(*key) && !begun.contains(key))
+            .collect();
         if keys.is_empty() {
-            return Ok(Self(Kept::loaded([])));
+            return Ok(());
         }
         let keys: Vec<Uuid> = keys.into_iter().collect();
         let rows = conversation::load(tx, &keys).await?;
         let by_key = rows.into_iter().map(|row| (row.conversation_id, row));
-        Ok(Self(Kept::loaded(by_key)))
+        self.0.loaded(by_key);
+        Ok(())
+    }
+
+    fn is_unknown(&self, key: Uuid) -> bool {
+        self.0.get(key).is_none()
     }
 
     pub fn fold(&mut self, change: &Change) {
@@ -91,12 +110,39 @@ impl Conversations {
         }
     }
 
-    pub async fn write(self, tx: &mut PgConnection) -> Result<(), Error> {
-        let rows = self.0.into_changed();
-        if rows.is_empty() {
-            return Ok(());
+    pub async fn write(&self, tx: &mut PgConnection, writing: Writing) -> Result<(), Error> {
+        let (added, changed) = (self.0.added(), self.0.changed());
+        let (copied, upserted): (Vec<&Row>, Vec<&Row>) = match writing {
+            Writing::Upsert => (vec![], added.chain(changed).collect()),
+            Writing::Copy => (added.collect(), changed.collect()),
+        };
+        if !copied.is_empty() {
+            conversation::copy(tx, &copied).await?;
         }
-        conversation::write(tx, &rows).await
+        if !upserted.is_empty() {
+            conversation::write(tx, &upserted).await?;
+        }
+        Ok(())
+    }
+
+    pub fn committed(&mut self) {
+        self.0.committed();
+    }
+}
+
+/// The conversation that begins with this.
+pub(crate) fn begins(change: &Change) -> Option<Uuid> {
+    match change {
+        Change::Conversation(id, events) => events
+            .iter()
+            .any(|recorded| match recorded.event {
+                Event::Started { .. } => true,
+                Event::Joined { .. } | Event::Left { .. } => false,
+            })
+            .then(|| id.uuid()),
+        Change::Message(..) | Change::Delivery(..) | Change::Reader(..) | Change::Identity(..) => {
+            None
+        }
     }
 }
 

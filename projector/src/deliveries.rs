@@ -15,11 +15,12 @@ use sqlx::{Error, PgConnection};
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::rows::Kept;
+use crate::rows::{Kept, Writing};
 
 /// Conversation, message, and the delivery's number.
 type Key = (Uuid, Uuid, i32);
 
+#[derive(Default)]
 pub(crate) struct Deliveries(Kept<Key, Known>);
 
 /// One delivery: its row, and the domain's state of this one alone.
@@ -29,7 +30,10 @@ struct Known {
 }
 
 impl Deliveries {
-    pub async fn load(tx: &mut PgConnection, changes: &[&Change]) -> Result<Self, Error> {
+    pub async fn load(&mut self, tx: &mut PgConnection, changes: &[&Change]) -> Result<(), Error> {
+        // A message that was accepted before is refused by its own table: these deliveries are not there yet.
+        let planned: BTreeSet<(Uuid, Uuid)> =
+            changes.iter().filter_map(|change| plans(change)).collect();
         let touched = |change: &&Change| match change {
             Change::Delivery(id, _) => Some((id.conversation.uuid(), id.message.uuid())),
             Change::Conversation(..)
@@ -37,9 +41,13 @@ impl Deliveries {
             | Change::Reader(..)
             | Change::Identity(..) => None,
         };
-        let keys: BTreeSet<(Uuid, Uuid)> = changes.iter().filter_map(touched).collect();
+        let keys: BTreeSet<(Uuid, Uuid)> = changes
+            .iter()
+            .filter_map(touched)
+            .filter(|key| self.is_unknown(*key) && !planned.contains(key))
+            .collect();
         if keys.is_empty() {
-            return Ok(Self(Kept::loaded([])));
+            return Ok(());
         }
         let keys: Vec<_> = keys.into_iter().collect();
         let rows = delivery::load(tx, &keys).await?;
@@ -50,7 +58,16 @@ impl Deliveries {
                 Known { row, state },
             )
         });
-        Ok(Self(Kept::loaded(by_key)))
+        self.0.loaded(by_key);
+        Ok(())
+    }
+
+    /// A message's deliveries are known all, or none.
+    fn is_unknown(&self, (conversation, message): (Uuid, Uuid)) -> bool {
+        let first = (conversation, message, i32::MIN);
+        !self
+            .0
+            .next(first, |of| (of.0, of.1) == (conversation, message))
     }
 
     pub fn fold(&mut self, change: &Change) {
@@ -105,13 +122,37 @@ impl Deliveries {
         }
     }
 
-    pub async fn write(self, tx: &mut PgConnection) -> Result<(), Error> {
-        let changed = self.0.into_changed();
-        if changed.is_empty() {
-            return Ok(());
+    pub async fn write(&self, tx: &mut PgConnection, writing: Writing) -> Result<(), Error> {
+        let (added, changed) = (
+            self.0.added().map(|known| &known.row),
+            self.0.changed().map(|known| &known.row),
+        );
+        let (copied, upserted): (Vec<&Row>, Vec<&Row>) = match writing {
+            Writing::Upsert => (vec![], added.chain(changed).collect()),
+            Writing::Copy => (added.collect(), changed.collect()),
+        };
+        if !copied.is_empty() {
+            delivery::copy(tx, &copied).await?;
         }
-        let rows: Vec<Row> = changed.into_iter().map(|known| known.row).collect();
-        delivery::write(tx, &rows).await
+        if !upserted.is_empty() {
+            delivery::write(tx, &upserted).await?;
+        }
+        Ok(())
+    }
+
+    pub fn committed(&mut self) {
+        self.0.committed();
+    }
+}
+
+/// The message that this accepts, and plans deliveries of.
+fn plans(change: &Change) -> Option<(Uuid, Uuid)> {
+    match change {
+        Change::Message(id, _) => Some((id.conversation.uuid(), id.message.uuid())),
+        Change::Conversation(..)
+        | Change::Delivery(..)
+        | Change::Reader(..)
+        | Change::Identity(..) => None,
     }
 }
 

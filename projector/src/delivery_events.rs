@@ -8,6 +8,8 @@ use chat4all_postgres::delivery_event::{self, Row};
 use serde_json::{Value, json};
 use sqlx::{Error, PgConnection};
 
+use crate::rows::Writing;
+
 #[derive(Default)]
 pub(crate) struct DeliveryEvents(Vec<Row>);
 
@@ -24,11 +26,16 @@ impl DeliveryEvents {
         }
     }
 
-    pub async fn write(self, tx: &mut PgConnection) -> Result<(), Error> {
-        if self.0.is_empty() {
-            return Ok(());
+    pub async fn write(&self, tx: &mut PgConnection, writing: Writing) -> Result<(), Error> {
+        match writing {
+            _ if self.0.is_empty() => Ok(()),
+            Writing::Upsert => delivery_event::insert(tx, &self.0).await,
+            Writing::Copy => delivery_event::copy(tx, &self.0).await,
         }
-        delivery_event::insert(tx, &self.0).await
+    }
+
+    pub fn committed(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -10,12 +10,13 @@ use chat4all_postgres::identity::{self, Row};
 use sqlx::{Error, PgConnection};
 use uuid::Uuid;
 
-use crate::rows::Kept;
+use crate::rows::{Kept, Writing};
 
+#[derive(Default)]
 pub(crate) struct Identities(Kept<Uuid, Row>);
 
 impl Identities {
-    pub async fn load(tx: &mut PgConnection, changes: &[&Change]) -> Result<Self, Error> {
+    pub async fn load(&mut self, tx: &mut PgConnection, changes: &[&Change]) -> Result<(), Error> {
         let touched = |change: &&Change| match change {
             Change::Identity(id, _) => Some(id.uuid()),
             Change::Conversation(..)
@@ -23,14 +24,23 @@ impl Identities {
             | Change::Delivery(..)
             | Change::Reader(..) => None,
         };
-        let keys: BTreeSet<Uuid> = changes.iter().filter_map(touched).collect();
+        let keys: BTreeSet<Uuid> = changes
+            .iter()
+            .filter_map(touched)
+            .filter(|key| self.is_unknown(*key))
+            .collect();
         if keys.is_empty() {
-            return Ok(Self(Kept::loaded([])));
+            return Ok(());
         }
         let keys: Vec<Uuid> = keys.into_iter().collect();
         let rows = identity::load(tx, &keys).await?;
         let by_key = rows.into_iter().map(|row| (row.identity_id, row));
-        Ok(Self(Kept::loaded(by_key)))
+        self.0.loaded(by_key);
+        Ok(())
+    }
+
+    fn is_unknown(&self, key: Uuid) -> bool {
+        self.0.get(key).is_none()
     }
 
     pub fn fold(&mut self, change: &Change) {
@@ -66,11 +76,22 @@ impl Identities {
         }
     }
 
-    pub async fn write(self, tx: &mut PgConnection) -> Result<(), Error> {
-        let rows = self.0.into_changed();
-        if rows.is_empty() {
-            return Ok(());
+    pub async fn write(&self, tx: &mut PgConnection, writing: Writing) -> Result<(), Error> {
+        let (added, changed) = (self.0.added(), self.0.changed());
+        let (copied, upserted): (Vec<&Row>, Vec<&Row>) = match writing {
+            Writing::Upsert => (vec![], added.chain(changed).collect()),
+            Writing::Copy => (added.collect(), changed.collect()),
+        };
+        if !copied.is_empty() {
+            identity::copy(tx, &copied).await?;
         }
-        identity::write(tx, &rows).await
+        if !upserted.is_empty() {
+            identity::write(tx, &upserted).await?;
+        }
+        Ok(())
+    }
+
+    pub fn committed(&mut self) {
+        self.0.committed();
     }
 }

@@ -14,6 +14,7 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 use crate::batch::Event;
 
@@ -35,6 +36,8 @@ pub(crate) struct Intake {
     _open: mpsc::Sender<Chunk>,
     /// What has arrived and did not fit any more.
     held: VecDeque<Event>,
+    /// Of their payloads.
+    held_bytes: usize,
     committed: BTreeMap<Partition, watch::Sender<u64>>,
     /// Aborted when dropped.
     tasks: JoinSet<Result<Infallible, reader::Error>>,
@@ -65,39 +68,67 @@ impl Intake {
             chunks,
             _open: sender,
             held: VecDeque::new(),
+            held_bytes: 0,
             committed,
             tasks,
         })
     }
 
-    /// What has arrived, at most `max` events; waits for the first only. Safe to cancel.
+    /// What has arrived, at most `max` events; waits for the first, and for more until `not_before` while there is room.
+    /// Safe to cancel.
     ///
     /// # Errors
     /// When a feed cannot go on.
-    pub async fn take(&mut self, max: usize) -> Result<Vec<Event>, reader::Error> {
+    pub async fn take(
+        &mut self,
+        max: usize,
+        not_before: Instant,
+    ) -> Result<Vec<Event>, reader::Error> {
         while self.held.is_empty() {
             tokio::select! {
-                Some(chunk) = self.chunks.recv() => self.held.extend(chunk),
+                Some(chunk) = self.chunks.recv() => self.hold(chunk),
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok(Err(error)) => return Err(error),
                     Err(panicked) => resume_unwind(panicked.into_panic()),
                 },
             }
         }
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        loop {
-            while let Some(event) = self.held.pop_front() {
-                bytes += event.stored.payload.len();
-                events.push(event);
-                if events.len() >= max || bytes >= BATCH_BYTES {
-                    return Ok(events);
-                }
-            }
-            match self.chunks.try_recv() {
-                Ok(chunk) => self.held.extend(chunk),
-                Err(_) => return Ok(events),
-            }
+        self.hold_what_is_here(max);
+        if self.has_room(max) && Instant::now() < not_before {
+            // What comes meanwhile stays in the channel and in the feeds: nobody is woken for each of it.
+            sleep_until(not_before).await;
+            self.hold_what_is_here(max);
         }
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while events.len() < max && bytes < BATCH_BYTES {
+            let Some(event) = self.held.pop_front() else {
+                break;
+            };
+            bytes += event.stored.payload.len();
+            events.push(event);
+        }
+        self.held_bytes -= bytes;
+        Ok(events)
+    }
+
+    fn hold_what_is_here(&mut self, max: usize) {
+        while self.has_room(max)
+            && let Ok(chunk) = self.chunks.try_recv()
+        {
+            self.hold(chunk);
+        }
+    }
+
+    fn hold(&mut self, chunk: Chunk) {
+        self.held_bytes += chunk
+            .iter()
+            .map(|event| event.stored.payload.len())
+            .sum::<usize>();
+        self.held.extend(chunk);
+    }
+
+    fn has_room(&self, max: usize) -> bool {
+        self.held.len() < max && self.held_bytes < BATCH_BYTES
     }
 
     /// Everything of `partition` up to `sequence` is in the tables: its feed may acknowledge.

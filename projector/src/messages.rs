@@ -7,6 +7,8 @@ use chat4all_postgres::checkpoint::to_i64;
 use chat4all_postgres::message::{self, Row};
 use sqlx::{Error, PgConnection};
 
+use crate::rows::Writing;
+
 #[derive(Default)]
 pub(crate) struct Messages(Vec<Row>);
 
@@ -21,11 +23,16 @@ impl Messages {
         }
     }
 
-    pub async fn write(self, tx: &mut PgConnection) -> Result<(), Error> {
-        if self.0.is_empty() {
-            return Ok(());
+    pub async fn write(&self, tx: &mut PgConnection, writing: Writing) -> Result<(), Error> {
+        match writing {
+            _ if self.0.is_empty() => Ok(()),
+            Writing::Upsert => message::insert(tx, &self.0).await,
+            Writing::Copy => message::copy(tx, &self.0).await,
         }
-        message::insert(tx, &self.0).await
+    }
+
+    pub fn committed(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -10,22 +10,36 @@ use chat4all_postgres::participant::{self, Row};
 use sqlx::{Error, PgConnection};
 use uuid::Uuid;
 
+use crate::conversations::begins;
+use crate::rows::{KEPT, Writing};
+
 /// Conversation and participant.
 type Key = (Uuid, Uuid);
 
+#[derive(Default)]
 pub(crate) struct Participants {
     /// The stays that have not ended.
     present: BTreeMap<Key, Row>,
     /// The stays that have begun or ended, by the sequence they began at. Who joins and leaves within one envelope was
     /// not there: such a stay gives way to the next one that begins at the same place.
     changed: BTreeMap<(Uuid, Uuid, i64), Row>,
+    /// Those of them that have begun.
+    added: BTreeSet<(Uuid, Uuid, i64)>,
 }
 
 impl Participants {
-    pub async fn load(tx: &mut PgConnection, changes: &[&Change]) -> Result<Self, Error> {
+    pub async fn load(
+        &mut self,
+        tx: &mut PgConnection,
+        changes: &[&Change],
+        writing: Writing,
+    ) -> Result<(), Error> {
         let mut keys = BTreeSet::new();
         for change in changes {
             match change {
+                // Nobody was in it before.
+                Change::Conversation(..)
+                    if writing == Writing::Copy && begins(change).is_some() => {}
                 Change::Conversation(id, events) => {
                     let of = |event: &Recorded<Event>| keys_of(id.uuid(), &event.event);
                     keys.extend(events.iter().flat_map(of));
@@ -36,19 +50,17 @@ impl Participants {
                 | Change::Identity(..) => {}
             }
         }
-        let keys: Vec<Key> = keys.into_iter().collect();
-        let rows = if keys.is_empty() {
-            vec![]
-        } else {
-            participant::load_present(tx, &keys).await?
-        };
+        let unknown = |key: &Key| !self.present.contains_key(key);
+        let keys: Vec<Key> = keys.into_iter().filter(unknown).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let rows = participant::load_present(tx, &keys).await?;
         let by_key = rows
             .into_iter()
             .map(|row| ((row.conversation_id, row.participant_id), row));
-        Ok(Self {
-            present: by_key.collect(),
-            changed: BTreeMap::new(),
-        })
+        self.present.extend(by_key);
+        Ok(())
     }
 
     pub fn fold(&mut self, change: &Change) {
@@ -92,8 +104,9 @@ impl Participants {
         if self.present.contains_key(&key) {
             return;
         }
-        self.changed
-            .insert((key.0, key.1, row.joined_sequence), row.clone());
+        let stay = (key.0, key.1, row.joined_sequence);
+        self.changed.insert(stay, row.clone());
+        self.added.insert(stay);
         self.present.insert(key, row);
     }
 
@@ -106,12 +119,28 @@ impl Participants {
         }
     }
 
-    pub async fn write(self, tx: &mut PgConnection) -> Result<(), Error> {
-        let rows: Vec<Row> = self.changed.into_values().collect();
-        if rows.is_empty() {
-            return Ok(());
+    pub async fn write(&self, tx: &mut PgConnection, writing: Writing) -> Result<(), Error> {
+        let (copied, upserted): (Vec<_>, Vec<_>) = self
+            .changed
+            .iter()
+            .partition(|(stay, _)| writing == Writing::Copy && self.added.contains(*stay));
+        let rows =
+            |stays: Vec<(_, _)>| -> Vec<&Row> { stays.into_iter().map(|(_, row)| row).collect() };
+        if !copied.is_empty() {
+            participant::copy(tx, &rows(copied)).await?;
         }
-        participant::write(tx, &rows).await
+        if !upserted.is_empty() {
+            participant::write(tx, &rows(upserted)).await?;
+        }
+        Ok(())
+    }
+
+    pub fn committed(&mut self) {
+        self.changed.clear();
+        self.added.clear();
+        if self.present.len() > KEPT {
+            self.present.clear();
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Config {
     pub owned: watch::Receiver<BTreeSet<Partition>>,
     /// Events per transaction, at most.
     pub batch: usize,
+    /// How long events are gathered after a commit. What comes later than that is folded at once.
+    pub gather: Duration,
     /// What to do with an event that cannot be folded.
     pub poison: Poison,
     /// What is counted.

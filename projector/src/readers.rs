@@ -9,15 +9,16 @@ use chat4all_postgres::reader::{self, Row};
 use sqlx::{Error, PgConnection};
 use uuid::Uuid;
 
-use crate::rows::Kept;
+use crate::rows::{Kept, Writing};
 
 /// Conversation and participant.
 type Key = (Uuid, Uuid);
 
+#[derive(Default)]
 pub(crate) struct Readers(Kept<Key, Row>);
 
 impl Readers {
-    pub async fn load(tx: &mut PgConnection, changes: &[&Change]) -> Result<Self, Error> {
+    pub async fn load(&mut self, tx: &mut PgConnection, changes: &[&Change]) -> Result<(), Error> {
         let touched = |change: &&Change| match change {
             Change::Reader(id, _) => Some((id.conversation.uuid(), id.participant.uuid())),
             Change::Conversation(..)
@@ -25,16 +26,25 @@ impl Readers {
             | Change::Delivery(..)
             | Change::Identity(..) => None,
         };
-        let keys: BTreeSet<Key> = changes.iter().filter_map(touched).collect();
+        let keys: BTreeSet<Key> = changes
+            .iter()
+            .filter_map(touched)
+            .filter(|key| self.is_unknown(*key))
+            .collect();
         if keys.is_empty() {
-            return Ok(Self(Kept::loaded([])));
+            return Ok(());
         }
         let keys: Vec<Key> = keys.into_iter().collect();
         let rows = reader::load(tx, &keys).await?;
         let by_key = rows
             .into_iter()
             .map(|row| ((row.conversation_id, row.participant_id), row));
-        Ok(Self(Kept::loaded(by_key)))
+        self.0.loaded(by_key);
+        Ok(())
+    }
+
+    fn is_unknown(&self, key: Key) -> bool {
+        self.0.get(key).is_none()
     }
 
     pub fn fold(&mut self, change: &Change) {
@@ -76,11 +86,22 @@ impl Readers {
         }
     }
 
-    pub async fn write(self, tx: &mut PgConnection) -> Result<(), Error> {
-        let rows = self.0.into_changed();
-        if rows.is_empty() {
-            return Ok(());
+    pub async fn write(&self, tx: &mut PgConnection, writing: Writing) -> Result<(), Error> {
+        let (added, changed) = (self.0.added(), self.0.changed());
+        let (copied, upserted): (Vec<&Row>, Vec<&Row>) = match writing {
+            Writing::Upsert => (vec![], added.chain(changed).collect()),
+            Writing::Copy => (added.collect(), changed.collect()),
+        };
+        if !copied.is_empty() {
+            reader::copy(tx, &copied).await?;
         }
-        reader::write(tx, &rows).await
+        if !upserted.is_empty() {
+            reader::write(tx, &upserted).await?;
+        }
+        Ok(())
+    }
+
+    pub fn committed(&mut self) {
+        self.0.committed();
     }
 }

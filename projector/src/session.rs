@@ -76,6 +76,8 @@ impl Projector {
         let (mut connection, mut intake) = begun;
         // Nobody lets go of the sender while the process runs; if they do, what we own stays as it is.
         let mut may_change = true;
+        // The first batch is folded at once.
+        let mut not_before = Instant::now();
         loop {
             let taken = tokio::select! {
                 biased;
@@ -87,13 +89,14 @@ impl Projector {
                     may_change = false;
                     continue;
                 }
-                taken = intake.take(self.config.batch) => taken.map_err(Error::Follow)?,
+                taken = intake.take(self.config.batch, not_before) => taken.map_err(Error::Follow)?,
             };
             let halted = self.halted.len();
             let spans = trace::spans(&taken);
             let folding = self.fold(&mut connection, &intake, taken);
             let folding = folding.instrument(spans.batch.clone());
             in_time(PATIENCE, folding).await?;
+            not_before = Instant::now() + self.config.gather;
             self.all_is_well();
             if self.halted.len() > halted {
                 return Ok(End::Halted);

@@ -7,7 +7,7 @@ use chat4all_postgres::{checkpoint, dead_letter};
 use sqlx::{Connection, PgConnection};
 
 use crate::batch::{Batch, Event};
-use crate::rows::Rows;
+use crate::rows::{Rows, Writing};
 
 /// Why a batch was not written. Nothing of it is in the tables, unless the connection broke while it was committed; the
 /// checkpoints tell.
@@ -41,11 +41,35 @@ impl From<sqlx::Error> for Error {
 
 /// Writes what follows from `batch`. After a refusal the connection can be used again.
 pub(crate) async fn write(connection: &mut PgConnection, batch: &Batch) -> Result<(), Error> {
+    write_with(connection, batch, &mut Rows::default(), Writing::Upsert).await
+}
+
+/// Writes what follows from `batch`, where nobody else writes and every row was made by the events before. `rows` has rows
+/// of the batches before, and those of this one afterwards. After any error it is of no use; after a refusal, [`write`]
+/// may still take the batch, or say which event it is.
+pub(crate) async fn copy(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    rows: &mut Rows,
+) -> Result<(), Error> {
+    write_with(connection, batch, rows, Writing::Copy).await
+}
+
+async fn write_with(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    rows: &mut Rows,
+    writing: Writing,
+) -> Result<(), Error> {
     let runs = batch.runs().map_err(Error::Hole)?;
     let mut tx = connection.begin().await?;
-    let written = write_in(&mut tx, batch, &runs).await;
+    let written = write_in(&mut tx, (batch, &runs), rows, writing).await;
     match written {
-        Ok(()) => Ok(tx.commit().await?),
+        Ok(()) => {
+            tx.commit().await?;
+            rows.committed();
+            Ok(())
+        }
         Err(error) => {
             // If this fails too, the connection is gone, and the transaction with it.
             let _ = tx.rollback().await;
@@ -56,8 +80,9 @@ pub(crate) async fn write(connection: &mut PgConnection, batch: &Batch) -> Resul
 
 async fn write_in(
     tx: &mut PgConnection,
-    batch: &Batch,
-    runs: &[checkpoint::Run],
+    (batch, runs): (&Batch, &[checkpoint::Run]),
+    rows: &mut Rows,
+    writing: Writing,
 ) -> Result<(), Error> {
     // First, because it makes a second projector wait before it has read anything.
     if !checkpoint::advance(tx, runs).await? {
@@ -68,11 +93,11 @@ async fn write_in(
         .iter()
         .filter_map(|event| event.change.as_ref().ok())
         .collect();
-    let mut rows = Rows::load(tx, &changes).await?;
+    rows.load(tx, &changes, writing).await?;
     for change in changes {
         rows.fold(change);
     }
-    rows.write(tx).await?;
+    rows.write(tx, writing).await?;
     let dead: Vec<_> = batch.events().iter().filter_map(dead_letter_of).collect();
     if !dead.is_empty() {
         dead_letter::insert(tx, &dead).await?;

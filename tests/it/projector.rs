@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod faults;
-mod histories;
+pub mod histories;
 mod poison;
 mod scenes;
 pub mod stack;

@@ -312,6 +312,7 @@ fn project(
         postgres: database(config, "projector")?,
         owned: owned::by_leases(log.clone(), "projector", &worker, shutdown),
         batch: config.projector.batch,
+        gather: config.projector.gather_ms.duration(),
         poison: config.projector.poison,
         metrics: counted,
     };

@@ -4,6 +4,8 @@
 //! about a row is its key and the names of columns, never a value: keys are ids, values may be personal.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use tokio::sync::Mutex;
+use tokio::try_join;
 
 use super::{Schemas, tell};
 
@@ -67,7 +69,7 @@ impl Comparison {
 
 /// Which rows to look at.
 #[derive(Clone, Debug)]
-pub enum Which {
+pub(super) enum Which {
     /// Every row.
     All,
     /// Those that either side wrote after a [`Moment`].
@@ -78,49 +80,86 @@ pub enum Which {
 #[derive(Clone, Debug)]
 pub struct Moment(String);
 
-/// Begins a transaction that goes on seeing everything as it is now, and names that moment.
+/// Everything as it was at a moment, for as long as the connection that took it lives.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The moment.
+    pub moment: Moment,
+    /// What another session can see it by.
+    name: String,
+}
+
+/// What a transaction begins with that sees everything as it is at its first statement.
+const BEGIN: &str = "begin isolation level repeatable read read only";
+
+/// Begins a transaction that goes on seeing everything as it is now.
 ///
 /// # Errors
 /// Postgres is away, or refuses.
-pub async fn begin(connection: &mut PgConnection) -> Result<Moment, sqlx::Error> {
-    tell(
-        connection,
-        "begin isolation level repeatable read read only",
-    )
-    .await?;
-    sqlx::query_scalar("select pg_snapshot_xmin(pg_current_snapshot())::xid::text")
-        .fetch_one(connection)
-        .await
-        .map(Moment)
+pub async fn begin(connection: &mut PgConnection) -> Result<Snapshot, sqlx::Error> {
+    tell(connection, BEGIN).await?;
+    let taken = "select pg_snapshot_xmin(pg_current_snapshot())::xid::text, pg_export_snapshot()";
+    let (moment, name) = sqlx::query_as(taken).fetch_one(connection).await?;
+    Ok(Snapshot {
+        moment: Moment(moment),
+        name,
+    })
 }
 
-/// Compares as `connection` sees the two; they mean something only at equal checkpoints.
+/// Compares every row as it was at that moment, two tables at a time; they mean something only at equal checkpoints.
+/// `connection` is the one that has begun.
 ///
 /// # Errors
 /// Postgres is away, or refuses.
 pub async fn compare(
     connection: &mut PgConnection,
+    another: &mut PgConnection,
     schemas: &Schemas,
-    which: &Which,
+    snapshot: &Snapshot,
 ) -> Result<Comparison, sqlx::Error> {
-    let mut comparison = Comparison::default();
-    for (name, key) in keys(connection, schemas).await? {
-        let pairs = pairs(schemas, &name, &key, which);
-        comparison
-            .tables
-            .push(table(connection, name, &key, &pairs).await?);
-    }
-    Ok(comparison)
+    let same = format!("{BEGIN}; set transaction snapshot '{}'", snapshot.name);
+    tell(another, same).await?;
+    let jobs = Mutex::new(tables(connection, schemas).await?.into_iter());
+    let (mut tables, more) = try_join!(
+        work(connection, schemas, &jobs),
+        work(another, schemas, &jobs)
+    )?;
+    tables.extend(more);
+    tables.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(Comparison { tables })
 }
 
-/// The tables of the shadow and their primary keys, quoted. What the migrations write down about themselves (when, how
-/// long) is no read model.
-async fn keys(
+/// Compares what nobody has begun yet, one after the other.
+async fn work(
     connection: &mut PgConnection,
     schemas: &Schemas,
-) -> Result<Vec<(String, Vec<String>)>, sqlx::Error> {
+    jobs: &Mutex<impl Iterator<Item = Named>>,
+) -> Result<Vec<Table>, sqlx::Error> {
+    let mut compared = Vec::new();
+    loop {
+        let Some(named) = jobs.lock().await.next() else {
+            return Ok(compared);
+        };
+        compared.push(table(connection, schemas, &named, &Which::All).await?);
+    }
+}
+
+/// A table that is to be compared.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct Named {
+    /// Its name, quoted.
+    name: String,
+    /// The columns of its primary key, quoted.
+    key: Vec<String>,
+}
+
+/// The tables of the shadow, the largest first. What the migrations write down about themselves (when, how long) is no read model.
+pub(super) async fn tables(
+    connection: &mut PgConnection,
+    schemas: &Schemas,
+) -> Result<Vec<Named>, sqlx::Error> {
     sqlx::query_as(
-        "select quote_ident(c.relname), array_agg(quote_ident(a.attname) order by k.place)
+        "select quote_ident(c.relname) as name, array_agg(quote_ident(a.attname) order by k.place) as key
          from pg_class as c
          join pg_namespace as n on n.oid = c.relnamespace
          join pg_index as i on i.indrelid = c.oid and i.indisprimary
@@ -129,8 +168,8 @@ async fn keys(
          where n.nspname = $1
            and c.relkind = 'r'
            and c.relname <> '_sqlx_migrations'
-         group by c.relname
-         order by c.relname",
+         group by c.oid, c.relname
+         order by pg_relation_size(c.oid) desc, c.relname",
     )
     .bind(schemas.shadow.as_str())
     .fetch_all(connection)
@@ -156,12 +195,14 @@ fn pairs(schemas: &Schemas, table: &str, key: &[String], which: &Which) -> Strin
     }
 }
 
-async fn table(
+/// Compares one table.
+pub(super) async fn table(
     connection: &mut PgConnection,
-    name: String,
-    key: &[String],
-    pairs: &str,
+    schemas: &Schemas,
+    Named { name, key }: &Named,
+    which: &Which,
 ) -> Result<Table, sqlx::Error> {
+    let pairs = pairs(schemas, name, key, which);
     let first = &key[0];
     let counts = format!(
         "select count(*), count(*) filter (where row(l.*) is distinct from row(s.*)) from {pairs}"
@@ -204,7 +245,7 @@ async fn table(
         }
     }
     Ok(Table {
-        name,
+        name: name.clone(),
         rows,
         differing,
         differences,

@@ -5,14 +5,25 @@ use sqlx::PgConnection;
 use super::tell;
 use crate::Schema;
 
-/// Drops the indexes of `schema` that no constraint rests on; returns the statements that make them again.
+/// An index that is made after the rows.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// Its table, as [`shadow`](super::shadow) names tables.
+    pub table: String,
+    /// The statement that makes it.
+    pub definition: String,
+}
+
+/// Drops the indexes of `schema` that no constraint rests on.
 pub(super) async fn set_aside(
     connection: &mut PgConnection,
     schema: &Schema,
-) -> Result<Vec<String>, sqlx::Error> {
-    let found: Vec<(String, String)> = sqlx::query_as(
-        "select format('drop index %I.%I', n.nspname, c.relname), pg_get_indexdef(c.oid)
+) -> Result<Vec<Index>, sqlx::Error> {
+    let found: Vec<(String, String, String)> = sqlx::query_as(
+        "select format('drop index %I.%I', n.nspname, c.relname), format('%I.%I', n.nspname, t.relname),
+                pg_get_indexdef(c.oid)
          from pg_index as i
+         join pg_class as t on t.oid = i.indrelid
          join pg_class as c on c.oid = i.indexrelid
          join pg_namespace as n on n.oid = c.relnamespace
          where n.nspname = $1
@@ -22,10 +33,10 @@ pub(super) async fn set_aside(
     .bind(schema.as_str())
     .fetch_all(&mut *connection)
     .await?;
-    let mut definitions = Vec::new();
-    for (drop, definition) in found {
+    let mut indexes = Vec::new();
+    for (drop, table, definition) in found {
         tell(connection, drop).await?;
-        definitions.push(definition);
+        indexes.push(Index { table, definition });
     }
-    Ok(definitions)
+    Ok(indexes)
 }

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use chat4all_domain::Partition;
 use sqlx::PgConnection;
+use tokio::sync::Mutex;
 use tokio::time::sleep;
+use tokio::try_join;
 
+use super::indexes::Index;
 use super::{Schemas, grants, indexes, tell};
 use crate::{Config, Schema, checkpoint, migrate};
 
@@ -28,7 +31,7 @@ pub enum Error {
 /// Tables without rows, and what has to be done once they have them.
 #[derive(Debug)]
 pub struct Shadow {
-    indexes: Vec<String>,
+    indexes: Vec<Index>,
 }
 
 /// Clears away what a rebuild that was killed has left, and makes the shadow: every table, checkpoints at 0, and no index
@@ -56,23 +59,43 @@ pub async fn make(
 }
 
 impl Shadow {
-    /// Makes the tables fit for readers: indexes, statistics, privileges.
+    /// Makes the tables fit for readers: indexes, statistics, privileges. Two tables at a time.
     ///
     /// # Errors
     /// Postgres is away, or refuses.
     pub async fn finish(
         &self,
         connection: &mut PgConnection,
+        another: &mut PgConnection,
         schemas: &Schemas,
     ) -> Result<(), sqlx::Error> {
-        for definition in &self.indexes {
-            tell(connection, definition.clone()).await?;
-        }
-        for table in tables(connection, &schemas.shadow).await? {
-            // Statistics for the planner, and pages marked as visible, so that the first readers need not do it.
-            tell(connection, format!("vacuum (analyze) {table}")).await?;
-        }
+        let tables = tables(connection, &schemas.shadow).await?;
+        let jobs = Mutex::new(tables.into_iter().map(|table| self.to_finish(table)));
+        try_join!(work(connection, &jobs), work(another, &jobs))?;
         grants::take_over(connection, schemas).await
+    }
+
+    fn to_finish(&self, table: String) -> Vec<String> {
+        let indexes = self.indexes.iter().filter(|index| index.table == table);
+        let mut statements: Vec<_> = indexes.map(|index| index.definition.clone()).collect();
+        // Statistics for the planner, and pages marked as visible, so that the first readers need not do it.
+        statements.push(format!("vacuum (analyze) {table}"));
+        statements
+    }
+}
+
+/// Does what nobody has begun yet, one after the other.
+async fn work(
+    connection: &mut PgConnection,
+    jobs: &Mutex<impl Iterator<Item = Vec<String>>>,
+) -> Result<(), sqlx::Error> {
+    loop {
+        let Some(statements) = jobs.lock().await.next() else {
+            return Ok(());
+        };
+        for statement in statements {
+            tell(connection, statement).await?;
+        }
     }
 }
 
@@ -110,16 +133,18 @@ pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| matches!(&*code, "55P03" | "40P01"))
 }
 
-/// The tables of `schema`, quoted and with their schema.
+/// The tables of `schema`, quoted and with their schema; the largest first.
 async fn tables(
     connection: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
-        "select format('%I.%I', schemaname, tablename)
-         from pg_tables
-         where schemaname = $1
-         order by tablename",
+        "select format('%I.%I', n.nspname, c.relname)
+         from pg_class as c
+         join pg_namespace as n on n.oid = c.relnamespace
+         where n.nspname = $1
+           and c.relkind = 'r'
+         order by pg_relation_size(c.oid) desc, c.relname",
     )
     .bind(schema.as_str())
     .fetch_all(connection)

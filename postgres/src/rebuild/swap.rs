@@ -12,18 +12,25 @@ use std::time::Duration;
 
 use chat4all_domain::Partition;
 use sqlx::PgConnection;
+use tokio::time::Instant;
 
 use super::compare::{self, Comparison, Moment, Which};
 use super::shadow::is_lock_timeout;
 use super::{Schemas, tell};
+use crate::Schema;
 use crate::checkpoint::{self, Checkpoint};
 
 /// How long the swap waits for the transactions that projectors are in; new ones wait behind it meanwhile. Shorter than
 /// [`LOCK_TIMEOUT`](crate::connect::LOCK_TIMEOUT), so that they do not give up.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long one statement may take while projectors wait.
-const STATEMENT_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long projectors are held, at most, whatever is done meanwhile. Together with [`LOCK_PATIENCE`] shorter than
+/// [`LOCK_TIMEOUT`](crate::connect::LOCK_TIMEOUT), so that they do not give up. What it does not limit: the commit of the
+/// swap, which waits for the disk.
+pub const HELD_PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// What is kept of it for the swap itself.
+const TO_SWAP: Duration = Duration::from_millis(500);
 
 /// The live checkpoints, which nobody moves until this ends. Dropping it ends the turn, too.
 #[derive(Debug)]
@@ -31,6 +38,8 @@ pub struct Locked {
     connection: PgConnection,
     /// Where the live tables stand.
     pub at: BTreeMap<Partition, Checkpoint>,
+    /// Since when.
+    pub since: Instant,
 }
 
 /// What became of the wish to lock.
@@ -47,7 +56,7 @@ pub enum Lock {
 /// # Errors
 /// Postgres is away, or refuses.
 pub async fn lock(mut connection: PgConnection, schemas: &Schemas) -> Result<Lock, sqlx::Error> {
-    let (lock_ms, statement_ms) = (LOCK_PATIENCE.as_millis(), STATEMENT_PATIENCE.as_millis());
+    let lock_ms = LOCK_PATIENCE.as_millis();
     tell(
         &mut connection,
         format!("begin; set local lock_timeout = {lock_ms}"),
@@ -63,14 +72,33 @@ pub async fn lock(mut connection: PgConnection, schemas: &Schemas) -> Result<Loc
         }
         Err(error) => return Err(error),
     }
-    // From here on; before, it would end the wait for the lock.
-    let limit = format!("set local statement_timeout = {statement_ms}");
-    tell(&mut connection, limit).await?;
+    let since = Instant::now();
+    limit(&mut connection, HELD_PATIENCE).await?;
     let at = checkpoint::read(&mut connection).await?;
-    Ok(Lock::Held(Locked { connection, at }))
+    Ok(Lock::Held(Locked {
+        connection,
+        at,
+        since,
+    }))
+}
+
+/// No statement of this transaction takes longer than `left`, from here on.
+async fn limit(connection: &mut PgConnection, left: Duration) -> Result<(), sqlx::Error> {
+    // 0 would be no limit.
+    let left_ms = left.as_millis().max(1);
+    tell(
+        connection,
+        format!("set local statement_timeout = {left_ms}"),
+    )
+    .await
 }
 
 impl Locked {
+    /// When whatever is done meanwhile has to be over, so that there is time for the swap.
+    pub fn until(&self) -> Instant {
+        self.since + HELD_PATIENCE.saturating_sub(TO_SWAP)
+    }
+
     /// Compares what either side has written after `moment`. `None` when the tables are too large for that while projectors
     /// wait: finding what is new means going through them.
     ///
@@ -82,7 +110,7 @@ impl Locked {
         moment: Moment,
     ) -> Result<Option<Comparison>, sqlx::Error> {
         tell(&mut self.connection, "savepoint comparing").await?;
-        match compare::compare(&mut self.connection, schemas, &Which::Since(moment)).await {
+        match self.compare(schemas, &Which::Since(moment)).await {
             Ok(comparison) => Ok(Some(comparison)),
             Err(error) if is_statement_timeout(&error) => {
                 tell(&mut self.connection, "rollback to savepoint comparing").await?;
@@ -90,6 +118,26 @@ impl Locked {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Table by table, each in what is left of the time.
+    async fn compare(
+        &mut self,
+        schemas: &Schemas,
+        which: &Which,
+    ) -> Result<Comparison, sqlx::Error> {
+        let until = self.until();
+        let mut comparison = Comparison::default();
+        for table in compare::tables(&mut self.connection, schemas).await? {
+            let left = until.saturating_duration_since(Instant::now());
+            limit(&mut self.connection, left).await?;
+            let compared = compare::table(&mut self.connection, schemas, &table, which);
+            comparison.tables.push(compared.await?);
+        }
+        comparison
+            .tables
+            .sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(comparison)
     }
 
     /// Lets projectors go on as if nothing had been; returns the connection that has the turn.
@@ -101,20 +149,21 @@ impl Locked {
         Ok(self.connection)
     }
 
-    /// Puts the shadow in the place of the live tables, which are called `replaced` from then on. On disk when it returns,
-    /// and with it everything that was folded.
+    /// Puts the shadow in the place of the live tables, which have the name `aside` from the same commit on. On disk when it
+    /// returns, and with it everything that was folded.
     ///
     /// # Errors
     /// Postgres is away, or refuses. When the connection broke while it was committed, [`identity`](super::turn::identity)
     /// tells whether it was.
-    pub async fn swap(mut self, schemas: &Schemas) -> Result<PgConnection, sqlx::Error> {
-        let Schemas {
-            live,
-            shadow,
-            replaced,
-            ..
-        } = schemas;
-        let aside = format!("alter schema {live} rename to {replaced}");
+    pub async fn swap(
+        mut self,
+        schemas: &Schemas,
+        aside: &Schema,
+    ) -> Result<PgConnection, sqlx::Error> {
+        let Schemas { live, shadow, .. } = schemas;
+        let left = (self.since + HELD_PATIENCE).saturating_duration_since(Instant::now());
+        limit(&mut self.connection, left).await?;
+        let aside = format!("alter schema {live} rename to {aside}");
         tell(&mut self.connection, aside).await?;
         let in_place = format!("alter schema {shadow} rename to {live}");
         tell(&mut self.connection, in_place).await?;
@@ -128,17 +177,21 @@ fn is_statement_timeout(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code == "57014")
 }
 
-/// Keeps what was replaced under the name `old`.
+/// Makes every session look its names up once more, after a swap that kept the old tables: a statement that was parsed for
+/// the first time in that very moment may have found one table before and one after.
 ///
 /// # Errors
 /// Postgres is away, or refuses.
-pub async fn keep(connection: &mut PgConnection, schemas: &Schemas) -> Result<(), sqlx::Error> {
+pub async fn look_up_again(
+    connection: &mut PgConnection,
+    schemas: &Schemas,
+) -> Result<(), sqlx::Error> {
     let Schemas { replaced, old, .. } = schemas;
-    tell(
-        connection,
-        format!("alter schema {replaced} rename to {old}"),
-    )
-    .await
+    // There and back in one commit: under the name that it has now, it is never away.
+    let there_and_back = format!(
+        "begin; alter schema {old} rename to {replaced}; alter schema {replaced} rename to {old}; commit"
+    );
+    tell(connection, there_and_back).await
 }
 
 /// Whether somebody keeps tables under the name `old`.

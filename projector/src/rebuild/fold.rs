@@ -1,4 +1,5 @@
-//! Folding the log into the shadow, several partitions at a time: by the same transaction as ever, in larger batches.
+//! Folding the log into the shadow, several partitions at a time: by the same transaction as ever, in larger batches, new
+//! rows by `COPY`, and with the rows of the batches before at hand. Nobody else writes there, which is what allows it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use tokio::task::JoinSet;
 use super::progress::Teller;
 use super::read;
 use crate::batch::{Batch, Event};
+use crate::rows::Rows;
 use crate::session::isolate;
-use crate::transaction;
+use crate::transaction::{self, Refused};
 
 /// About how many bytes of payload are folded together, at most.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -117,9 +119,11 @@ impl Folder {
             patience,
             sender,
         ));
+        // Of this partition, which nobody else folds into these tables; refused by the checkpoint if somebody does.
+        let mut rows = Rows::default();
         while let Some(events) = gather(&mut chunks, self.batch).await {
             let last = events.last().map_or(way.0, |event| event.position.sequence);
-            self.write(&mut connection, events).await?;
+            self.write(&mut connection, events, &mut rows).await?;
             self.tell.folded(partition, last);
         }
         match reader.join_next().await {
@@ -129,17 +133,28 @@ impl Folder {
         }
     }
 
-    async fn write(&self, connection: &mut PgConnection, events: Vec<Event>) -> Result<(), Error> {
-        let mut left = vec![Batch::new(events)];
+    /// By `COPY`, and once more by the projector's own statements when something in it is refused: those say which event.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        events: Vec<Event>,
+        rows: &mut Rows,
+    ) -> Result<(), Error> {
+        let batch = Batch::new(events);
+        self.refuse_poison(&batch)?;
+        match transaction::copy(connection, &batch, rows).await {
+            Ok(()) => return Ok(()),
+            Err(transaction::Error::Refused(_)) => *rows = Rows::default(),
+            Err(error) => return Err(error.into()),
+        }
+        let mut left = vec![batch];
         while let Some(batch) = left.pop() {
             self.refuse_poison(&batch)?;
             match transaction::write(connection, &batch).await {
                 Ok(()) => {}
                 Err(transaction::Error::Refused(refused)) => isolate(batch, refused, &mut left)
                     .map_err(|refused| Error::Write(refused.source))?,
-                Err(transaction::Error::Superseded) => return Err(Error::Superseded),
-                Err(transaction::Error::Hole(partition)) => return Err(Error::Hole(partition)),
-                Err(transaction::Error::Postgres(source)) => return Err(Error::Write(source)),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -152,6 +167,17 @@ impl Folder {
                 reason: reason.to_owned(),
             }),
             (Poison::Halt, None) | (Poison::Park, _) => Ok(()),
+        }
+    }
+}
+
+impl From<transaction::Error> for Error {
+    fn from(error: transaction::Error) -> Self {
+        match error {
+            transaction::Error::Superseded => Self::Superseded,
+            transaction::Error::Hole(partition) => Self::Hole(partition),
+            transaction::Error::Refused(Refused { source, .. })
+            | transaction::Error::Postgres(source) => Self::Write(source),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Level with the live tables: folded to exactly where projectors stand, while they stand there.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use chat4all_domain::Partition;
@@ -8,7 +9,7 @@ use chat4all_postgres::checkpoint::{self, Checkpoint};
 use chat4all_postgres::rebuild::swap::{self, Lock, Locked};
 use futures::future::try_join_all;
 use sqlx::PgConnection;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::work::{Work, postgres};
 use super::{Error, fold};
@@ -32,8 +33,6 @@ pub(super) enum Level {
     Held {
         /// The lock.
         locked: Locked,
-        /// Since when.
-        since: Instant,
     },
     /// We were asked to stop.
     Stopped,
@@ -67,15 +66,23 @@ impl Work {
             match lock.map_err(postgres("hold the live checkpoints"))? {
                 Lock::Busy(given_back) => connection = given_back,
                 Lock::Held(locked) => {
-                    let since = Instant::now();
-                    match self.fold_the_rest(&locked).await {
-                        Ok(true) => return Ok(Level::Held { locked, since }),
-                        // Projectors go on rather than wait for the log.
-                        Ok(false) | Err(Error::Fold(fold::Error::Read(_)) | Error::End(_)) => {}
-                        Err(error) => return Err(error),
+                    let (at, until) = (locked.at.clone(), locked.until());
+                    let mut folding = pin!(self.fold_the_rest(&at));
+                    let in_time = timeout_at(until, &mut folding).await;
+                    if let Ok(Ok(true)) = in_time {
+                        return Ok(Level::Held { locked });
                     }
                     let released = locked.release().await;
                     connection = released.map_err(postgres("let projectors go on"))?;
+                    // Projectors do not wait for what is slow. What has begun is finished, before it is tried again.
+                    let folded = match in_time {
+                        Ok(folded) => folded,
+                        Err(_) => folding.await,
+                    };
+                    match folded {
+                        Ok(_) | Err(Error::Fold(fold::Error::Read(_)) | Error::End(_)) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             sleep(PAUSE).await;
@@ -84,8 +91,8 @@ impl Work {
     }
 
     /// `false` when there is too much to be folded while projectors wait.
-    async fn fold_the_rest(&self, locked: &Locked) -> Result<bool, Error> {
-        let targets = self.targets(&locked.at).await?;
+    async fn fold_the_rest(&self, live: &BTreeMap<Partition, Checkpoint>) -> Result<bool, Error> {
+        let targets = self.targets(live).await?;
         let ways = self.folder.ways(&targets).await.map_err(Error::Fold)?;
         if fold::length(&ways) > 2 * CLOSE {
             return Ok(false);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chat4all_postgres::rebuild::compare::{self, Comparison, Moment, Which};
+use chat4all_postgres::rebuild::compare::{self, Comparison, Moment};
 use chat4all_postgres::rebuild::shadow::{self, Shadow};
 use chat4all_postgres::rebuild::{Schemas, swap, turn};
 use chat4all_postgres::{checkpoint, migrate};
 use sqlx::PgConnection;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::fold::Folder;
@@ -99,8 +99,7 @@ impl Work {
     async fn prepare(&self) -> Result<Prepared, Error> {
         let migrated = migrate::migrate(&self.config.postgres).await;
         migrated.map_err(Error::Migrate)?;
-        let connecting = self.config.postgres.connect_for_long().await;
-        let mut connection = connecting.map_err(postgres("connect"))?;
+        let mut connection = self.connect().await?;
         if !self.has_turn(&mut connection).await? {
             return Ok(Prepared::Ended(Outcome::DoneByAnother));
         }
@@ -111,22 +110,29 @@ impl Work {
         self.tell.phase(Phase::Folding);
         self.catch_up(&mut connection).await?;
         self.tell.phase(Phase::Finishing);
-        let finished = shadow.finish(&mut connection, &self.schemas).await;
+        let mut another = self.connect().await?;
+        let finished = shadow
+            .finish(&mut connection, &mut another, &self.schemas)
+            .await;
         finished.map_err(postgres("finish the new tables"))?;
 
         self.tell.phase(Phase::Comparing);
-        let (mut snapshot, connection) = match self.level(connection).await? {
+        // Connected before projectors have to wait for it.
+        let mut seeing = self.connect().await?;
+        let (snapshot, connection) = match self.level(connection).await? {
             Level::Stopped => return Ok(Prepared::Ended(Outcome::Stopped)),
-            Level::Held { locked, .. } => {
-                let snapshot = self.snapshot().await;
+            Level::Held { locked } => {
+                let snapshot = timeout_at(locked.until(), compare::begin(&mut seeing)).await;
                 let released = locked.release().await;
+                let snapshot = snapshot.unwrap_or(Err(sqlx::Error::PoolTimedOut));
                 (
                     snapshot.map_err(postgres("take a snapshot"))?,
                     released.map_err(postgres("let projectors go on"))?,
                 )
             }
         };
-        let comparing = compare::compare(&mut snapshot.0, &self.schemas, &Which::All).await;
+        let comparing = compare::compare(&mut seeing, &mut another, &self.schemas, &snapshot);
+        let comparing = comparing.await;
         let comparison = comparing.map_err(postgres("compare"))?;
         Ok(match self.config.purpose {
             Purpose::Compare => Prepared::Ended(Outcome::Compared(comparison)),
@@ -137,9 +143,14 @@ impl Work {
             Purpose::Swap { .. } => Prepared::Ready(Ready {
                 connection,
                 comparison,
-                moment: snapshot.1,
+                moment: snapshot.moment,
             }),
         })
+    }
+
+    async fn connect(&self) -> Result<PgConnection, Error> {
+        let connecting = self.config.postgres.connect_for_long().await;
+        connecting.map_err(postgres("connect"))
     }
 
     /// Waits for the turn. `false` when somebody else has done meanwhile what this one is for: a swap. To compare is still to
@@ -205,13 +216,6 @@ impl Work {
         made.map_err(Error::Shadow)
     }
 
-    /// Both sets of tables as they are now, for as long as the connection lives.
-    async fn snapshot(&self) -> Result<(PgConnection, Moment), sqlx::Error> {
-        let mut connection = self.config.postgres.connect_for_long().await?;
-        let moment = compare::begin(&mut connection).await?;
-        Ok((connection, moment))
-    }
-
     async fn swap(&self, ready: Ready) -> Result<Outcome, Error> {
         let Purpose::Swap {
             differences,
@@ -225,10 +229,11 @@ impl Work {
             .live()
             .await
             .map_err(postgres("look at the live schema"))?;
-        let (mut locked, since) = match self.level(ready.connection).await? {
-            Level::Held { locked, since } => (locked, since),
+        let mut locked = match self.level(ready.connection).await? {
+            Level::Held { locked } => locked,
             Level::Stopped => return Ok(Outcome::Stopped),
         };
+        let since = locked.since;
         let again = match differences {
             Differences::Accept => None,
             Differences::Refuse => locked
@@ -245,7 +250,12 @@ impl Work {
         if self.stop.is_cancelled() {
             return Ok(Outcome::Stopped);
         }
-        let (held, mut left_behind) = match locked.swap(&self.schemas).await {
+        // Kept under that name from the swap on: nobody may take them for something to be cleared away.
+        let aside = match replaced {
+            Replaced::Drop => &self.schemas.replaced,
+            Replaced::Keep => &self.schemas.old,
+        };
+        let (held, mut left_behind) = match locked.swap(&self.schemas, aside).await {
             Ok(mut connection) => {
                 let held = since.elapsed();
                 self.tell.phase(Phase::ClearingAway);
@@ -282,7 +292,7 @@ impl Work {
     ) -> Result<(), sqlx::Error> {
         match replaced {
             Replaced::Drop => shadow::clear(connection, &self.schemas).await,
-            Replaced::Keep => swap::keep(connection, &self.schemas).await,
+            Replaced::Keep => swap::look_up_again(connection, &self.schemas).await,
         }
     }
 

@@ -140,6 +140,8 @@ section! {
     pub struct Projector {
         /// Events per transaction, at most.
         batch: usize = count(1, 10_000).or(500usize),
+        /// How long events are gathered after a commit, before the next transaction begins: fewer, larger transactions, and reads that are so much later. What comes after a pause of that length is folded at once.
+        gather_ms: Milliseconds = milliseconds(1_000).or(1),
         /// An event that cannot be folded: `park` puts it aside as a dead letter and goes on, `halt` stops its partition until somebody has looked.
         poison: Poison = poison().or(Poison::Park),
     }

@@ -16,7 +16,7 @@ fn words() -> impl Strategy<Value = String> {
         .prop_filter("blank", |text| !text.trim().is_empty())
 }
 
-fn scene() -> impl Strategy<Value = Scene> {
+pub fn scene() -> impl Strategy<Value = Scene> {
     let (any8, n) = (any::<u8>(), 0..2_u8);
     prop_oneof![
         2 => any8.prop_map(|conversation| Scene::Start { conversation }),

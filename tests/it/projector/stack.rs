@@ -37,6 +37,7 @@ pub struct Stack {
 pub struct How {
     pub schema: &'static str,
     pub batch: usize,
+    pub gather: Duration,
     pub poison: Poison,
     pub metrics: Metrics,
     /// Who sees its spans; nobody by default.
@@ -48,6 +49,7 @@ impl How {
         Self {
             schema,
             batch: 500,
+            gather: Duration::from_millis(5),
             poison: Poison::Park,
             metrics: Metrics::default(),
             seen_by: Dispatch::none(),
@@ -128,6 +130,7 @@ impl Stack {
             postgres: self.database(how.schema),
             owned: receiver,
             batch: how.batch,
+            gather: how.gather,
             poison: how.poison,
             metrics: how.metrics.clone(),
         };

@@ -1,8 +1,10 @@
 //! Read models made anew beside the live ones, on a real log and a real Postgres, while commands come in, projectors
 //! fold and readers read.
 
+mod copied;
 mod cut_off;
 mod differences;
+mod held;
 mod process;
 mod roles;
 mod scene;

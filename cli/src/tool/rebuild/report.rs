@@ -232,6 +232,9 @@ fn word(phase: &Phase) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use chat4all_domain::Partition;
+    use chat4all_projector::rebuild::Level;
+
     use super::*;
 
     #[test]
@@ -242,5 +245,47 @@ mod tests {
         };
         let said = as_text(&progress, &pace(&progress, Duration::ZERO));
         assert_eq!(said, "folding      from the first event on");
+    }
+
+    #[test]
+    fn who_waits_reads_how_far_it_is_how_fast_and_how_long_still() {
+        let level = |number, at, to| {
+            let partition = Partition::new(number).expect("there are that many");
+            (partition, Level { at, to })
+        };
+        let progress = Progress {
+            phase: Phase::Folding,
+            partitions: [level(0, 300, 900), level(1, 200, 600)].into(),
+        };
+        let pace = pace(&progress, Duration::from_secs(10));
+        assert_eq!(
+            as_text(&progress, &pace),
+            "folding      500 of 1500 events (33 %), 50 events/s, 20 s left"
+        );
+        assert_eq!(
+            as_json(&progress, &pace),
+            json!({
+                "phase": "folding",
+                "events": 500,
+                "of": 1500,
+                "events_per_second": 50,
+                "seconds_left": 20.0,
+                "waiting_for": null,
+                "partitions": [
+                    { "partition": "00", "at": 300, "to": 900 },
+                    { "partition": "01", "at": 200, "to": 600 },
+                ],
+            })
+        );
+    }
+
+    #[test]
+    fn nobody_is_told_how_long_still_once_everything_is_folded() {
+        let progress = Progress {
+            phase: Phase::Comparing,
+            ..Progress::default()
+        };
+        let said = as_json(&progress, &pace(&progress, Duration::from_secs(10)));
+        assert_eq!(said["seconds_left"], Value::Null);
     }
 }

@@ -36,6 +36,7 @@ fn project(
             .unwrap(),
         owned: receiver,
         batch: 500,
+        gather: std::time::Duration::from_millis(5),
         poison: Poison::Park,
         metrics: Metrics::default(),
     };
