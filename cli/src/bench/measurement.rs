@@ -111,3 +111,15 @@ impl fmt::Display for Measurement {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_is_called_as_on_the_command_line() {
+        for one in Measurement::all() {
+            assert_eq!(Measurement::from_str(one.name(), false), Ok(one));
+        }
+    }
+}

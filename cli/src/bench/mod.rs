@@ -8,6 +8,7 @@
 mod accept;
 mod aim;
 mod cold;
+mod conversations;
 mod deliver;
 mod files;
 mod flow;
@@ -38,8 +39,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{anyhow, bail, ensure};
 use clap::Args;
+use tokio::time::timeout;
 
 use measurement::Measurement;
 use plan::Plan;
@@ -51,6 +53,8 @@ const IN_FLIGHT: [usize; 2] = [1, 64];
 /// Seconds and rounds, in full and for a quick look.
 const FULL: (u64, u32) = (20, 3);
 const QUICK: (u64, u32) = (3, 1);
+/// A measurement that takes three times as long as it should, and so much longer, has failed.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Envelopes on the log that is rebuilt, in full.
 const REBUILD_EVENTS: usize = 50_000;
 
@@ -164,7 +168,10 @@ pub async fn run(command: &BenchCommand) -> anyhow::Result<ExitCode> {
         estimate.as_secs().div_ceil(60)
     ));
     for one in able {
-        if let Err(error) = one.measure(&plan, &mut report).await {
+        let limit = one.takes(&plan) * 3 + PATIENCE;
+        let measured = timeout(limit, one.measure(&plan, &mut report)).await;
+        let hangs = || anyhow!("no end after {} minutes", limit.as_secs().div_ceil(60));
+        if let Err(error) = measured.map_err(|_| hangs()).flatten() {
             report.failed(one.name(), &error);
         }
     }

@@ -12,8 +12,7 @@ use chat4all_service::Config;
 use chat4all_service::auth::{Grant, Scope, mint};
 use chat4all_service::clock;
 use chat4all_service::config::Sources;
-use futures::{StreamExt as _, TryStreamExt as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::roles::database;
@@ -21,8 +20,6 @@ use crate::tool;
 
 /// How long the read models may take to catch up after a run.
 const CATCH_UP: Duration = Duration::from_secs(300);
-/// Conversations made at a time before a measurement.
-const AT_A_TIME: usize = 16;
 /// How long a token of ours counts: longer than any measurement.
 const TOKEN_TTL: Duration = Duration::from_secs(86_400);
 /// Without these there is nothing to measure.
@@ -250,48 +247,6 @@ impl System {
         let request = self.client.post(url);
         let request = request.bearer_auth(self.variable("CHAT4ALL_TOKEN")?);
         answer(request.json(body)).await
-    }
-
-    /// So many conversations with one WhatsApp recipient each, on the accounts in turn.
-    ///
-    /// # Errors
-    /// As [`System::post`].
-    pub async fn recipients(&self, count: usize, accounts: &[&str]) -> anyhow::Result<Vec<String>> {
-        let bodies = (0..count).map(|n| {
-            let recipient =
-                json!({"channel": accounts[n % accounts.len()], "address": format!("4917{n:08}")});
-            json!({"kind": "direct", "participants": [recipient]})
-        });
-        self.conversations(bodies).await
-    }
-
-    /// So many groups of the developer and one other user: nobody outside.
-    ///
-    /// # Errors
-    /// As [`System::post`].
-    pub async fn groups(&self, count: usize) -> anyhow::Result<Vec<String>> {
-        let bodies = (0..count)
-            .map(|_| json!({"kind": "group", "participants": [{"user_id": uuid::Uuid::now_v7()}]}));
-        self.conversations(bodies).await
-    }
-
-    /// Starts conversations; their ids, in this order.
-    ///
-    /// # Errors
-    /// As [`System::post`].
-    pub async fn conversations(
-        &self,
-        bodies: impl Iterator<Item = Value>,
-    ) -> anyhow::Result<Vec<String>> {
-        let started = bodies.map(async |body| {
-            let started = self.post("/v1/conversations", &body).await?;
-            let id = started["conversation_id"].as_str();
-            anyhow::Ok(id.context("no conversation_id in the answer")?.to_owned())
-        });
-        futures::stream::iter(started)
-            .buffered(AT_A_TIME)
-            .try_collect()
-            .await
     }
 }
 

@@ -31,6 +31,8 @@ const PROVIDER_MS: u32 = 200;
 const CALLS_EACH: usize = 16;
 /// How long the leases may take to spread.
 const SPREAD: Duration = Duration::from_secs(60);
+/// How often it is measured anew when the leases moved meanwhile.
+const TRIES: usize = 3;
 /// A start, recipients, the spreading of leases and the end.
 const AROUND: Duration = Duration::from_secs(22);
 
@@ -86,17 +88,21 @@ async fn with(workers: usize, plan: &Plan, report: &mut Report) -> anyhow::Resul
         more.push(stack.one_more("bridges", n).await?);
     }
     let recipients = stack.recipients(RECIPIENTS, &["whatsapp-main"]).await?;
-    until_spread(&log, workers, &more).await?;
     let flow = Flow::new(&stack, Post::prepare(&stack, recipients)?).await?;
-    let rate = flow.run(&stack, plan.time).await?.handed_over;
-    ensure!(
-        is_spread(&log, workers).await?,
-        "the leases moved while it was measured"
-    );
+    let mut measured = None;
+    for _ in 0..TRIES {
+        until_spread(&log, workers, &more).await?;
+        let rate = flow.run(&stack, plan.time).await?.handed_over;
+        if is_spread(&log, workers).await? {
+            measured = Some(rate);
+            break;
+        }
+        progress("workers: the leases have moved meanwhile; once more");
+    }
     // What is under way waits for a provider that is slow on purpose; nobody needs it any more.
     drop(more);
     stack.stop().await?;
-    Ok(rate)
+    measured.context("the leases moved whenever it was measured")
 }
 
 /// Waits until every worker owns as many partitions as every other.
