@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             tool::main("restore", CtrlC::CutsItOff, restore::run(&command))
         }
         Command::Token(command) => read("token", token::run(&command)),
-        Command::Bench(command) => read("bench", bench::run(&command)),
+        Command::Bench(command) => tool::main("bench", CtrlC::CutsItOff, bench::run(&command)),
         Command::Doctor(command) => read("doctor", doctor::run(&command)),
         Command::Config(command) => read("config", config::run(&command)),
     }

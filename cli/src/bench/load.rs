@@ -132,7 +132,7 @@ pub(super) async fn open(
     Ok(Run::new(latencies, time))
 }
 
-fn micros(duration: Duration) -> u32 {
+pub(super) fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 

@@ -14,6 +14,7 @@ use chat4all_nats::{Log, connect, subject};
 use uuid::Uuid;
 
 use super::load::Operation;
+use super::system::sync_of;
 use crate::embedded::{Nats, NatsOptions, temp_dir};
 
 /// A message as it stands on the log.
@@ -58,7 +59,7 @@ pub(super) struct Publish {
     jetstream: jetstream::Context,
     conversations: Vec<ConversationId>,
     template: Template,
-    _server: Nats,
+    server: Nats,
     _dir: tempfile::TempDir,
 }
 
@@ -83,9 +84,17 @@ impl Publish {
                 .map(|_| ConversationId::new(Uuid::now_v7()))
                 .collect(),
             template,
-            _server: server,
+            server,
             _dir: dir,
         }))
+    }
+
+    /// What this nats-server says about its syncing.
+    ///
+    /// # Errors
+    /// Its monitoring does not answer.
+    pub async fn sync(&self, client: &reqwest::Client) -> anyhow::Result<String> {
+        sync_of(client, &self.server.monitor_url()).await
     }
 }
 

@@ -1,16 +1,17 @@
 //! Taking webhooks in: signed calls with one receipt each, as the provider makes them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+use uuid::Uuid;
 
-use super::load::{Operation, Run, closed};
+use super::load::{Operation, closed, open};
+use super::plan::Plan;
 use super::report::Report;
-use super::stack::Stack;
-use super::{IN_FLIGHT, Plan, WARM_UP, progress};
+use super::{IN_FLIGHT, progress};
 
 /// The provider.
 struct Call {
@@ -20,10 +21,11 @@ struct Call {
 }
 
 impl Operation for Call {
-    async fn once(&self, n: u64, _: Instant) -> anyhow::Result<()> {
+    async fn once(&self, _: u64, _: Instant) -> anyhow::Result<()> {
         // A receipt for a message that we did not send: taken in as any other, then parked.
+        let id = Uuid::now_v7().simple();
         let body = format!(
-            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"100000000000002","changes":[{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"4930123456","phone_number_id":"100000000000001"}},"statuses":[{{"id":"wamid.{n:024}","status":"sent","timestamp":"1764000000","recipient_id":"4915112345678"}}]}}}}]}}]}}"#
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"100000000000002","changes":[{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"4930123456","phone_number_id":"100000000000001"}},"statuses":[{{"id":"wamid.{id}","status":"sent","timestamp":"1764000000","recipient_id":"4915112345678"}}]}}}}]}}]}}"#
         );
         let mut mac = Hmac::<Sha256>::new_from_slice(self.app_secret.as_bytes())?;
         mac.update(body.as_bytes());
@@ -48,31 +50,40 @@ impl Operation for Call {
     }
 }
 
+pub(super) fn takes(plan: &Plan) -> Duration {
+    Duration::from_secs(8) + plan.runs(3 * plan.rounds)
+}
+
 /// # Errors
 /// The stack does not start, or refuses.
-pub(super) async fn measure(plan: Plan, report: &mut Report) -> anyhow::Result<()> {
-    progress("webhooks: starting the stack");
-    let stack = Stack::start(&[]).await?;
-    report.synced(stack.sync().await?);
+pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    progress("webhooks: signed calls, one receipt each");
+    let target = plan.target(&[]).await?;
+    report.synced("the stack", target.sync().await?);
+    let secret = "CHAT4ALL_CHANNELS__WHATSAPP_MAIN__APP_SECRET";
     let call = Arc::new(Call {
-        client: stack.client().clone(),
-        url: format!(
-            "{}/webhooks/whatsapp/whatsapp-main",
-            stack.variable("CHAT4ALL_URL")?
-        ),
-        app_secret: stack
-            .variable("CHAT4ALL_CHANNELS__WHATSAPP_MAIN__APP_SECRET")?
-            .to_owned(),
+        client: target.client().clone(),
+        url: format!("{}/webhooks/whatsapp/whatsapp-main", target.webhooks()?),
+        app_secret: target.variable(secret)?.to_owned(),
     });
+    let mut most = f64::NAN;
     for in_flight in IN_FLIGHT {
-        let mut runs = Vec::new();
+        let mut rates = Vec::new();
         for _ in 0..plan.rounds {
-            runs.push(closed(Arc::clone(&call), in_flight, (WARM_UP, plan.time)).await?);
+            let run = closed(Arc::clone(&call), in_flight, plan.times()).await?;
+            rates.push(run.rate());
         }
-        let each = |value: fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<_>>();
-        let name = |what: &str| format!("(g) webhooks accepted, {in_flight} in flight{what}");
-        report.add(name(""), "/s", &each(Run::rate));
-        report.add(name(", p99"), "ms", &each(|run| run.percentile_ms(0.99)));
+        let what = format!("(g) webhooks accepted, {in_flight} in flight");
+        report.add(what, "/s", &rates);
+        most = rates.iter().sum::<f64>() / rates.len() as f64;
     }
-    stack.stop().await
+    progress("webhooks: at half of what it can take");
+    let mut p99 = Vec::new();
+    for _ in 0..plan.rounds {
+        let run = open(Arc::clone(&call), most / 2.0, plan.times()).await?;
+        p99.push(run.percentile_ms(0.99));
+    }
+    let what = "(g) webhooks accepted, p99 at half load, open loop";
+    report.add(what, "ms", &p99);
+    target.stop().await
 }

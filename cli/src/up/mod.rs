@@ -26,6 +26,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 pub use addresses::Addresses;
+pub use settings::DEVELOPER;
 pub use signals::Signals;
 
 use crate::roles::Role;
