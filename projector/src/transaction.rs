@@ -45,7 +45,7 @@ pub(crate) async fn write(connection: &mut PgConnection, batch: &Batch) -> Resul
 }
 
 /// Writes what follows from `batch`, where nobody else writes and every row was made by the events before. `rows` has rows
-/// of the batches before, and those of this one afterwards. After any error it is of no use; after a refusal, [`write`]
+/// of the batches before, and those of this one afterwards. After any error it is of no use; after a refusal, [`write()`]
 /// may still take the batch, or say which event it is.
 pub(crate) async fn copy(
     connection: &mut PgConnection,
