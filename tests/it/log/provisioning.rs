@@ -128,8 +128,9 @@ async fn what_was_changed_by_hand_is_told_and_left_alone() {
 async fn a_bucket_of_states_made_before_it_took_times_to_live_is_told() {
     let broker = empty().await;
     let wanted = streams::definitions(&layout(1));
-    let mut old = wanted.last().unwrap().clone();
-    assert_eq!(old.name, "KV_CHANNEL_STATE");
+    let states = wanted.iter().find(|one| one.name == "KV_CHANNEL_STATE");
+    let states = states.expect("there is such a bucket");
+    let mut old = states.clone();
     old.allow_message_ttl = false;
     broker.js.create_stream(old).await.unwrap();
     let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
@@ -138,11 +139,7 @@ async fn a_bucket_of_states_made_before_it_took_times_to_live_is_told() {
     let examined = streams::examine(&broker.js, &layout(1)).await.unwrap();
     assert_eq!(examined.drift, told, "what the doctor looks at");
     // What mends it: the broker takes the setting for a stream that is there.
-    broker
-        .js
-        .update_stream(wanted.last().unwrap())
-        .await
-        .unwrap();
+    broker.js.update_stream(states).await.unwrap();
     let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
     assert_eq!(report.drift, []);
 }
