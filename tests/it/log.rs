@@ -10,4 +10,5 @@ mod outage;
 mod panic;
 mod provisioning;
 mod queue;
+mod scan;
 mod stale;

@@ -116,7 +116,7 @@ impl Folder {
         reader.spawn(read::read(
             (self.log.clone(), partition),
             way,
-            patience,
+            (patience, self.batch),
             sender,
         ));
         // Of this partition, which nobody else folds into these tables; refused by the checkpoint if somebody does.
