@@ -92,7 +92,10 @@ impl<'a> Follower<'a> {
             }
             Some(Line::Socket(socket)) => shown_by_socket(socket.next().await),
             Some(Line::Events(events)) => events.next().await.map(|event| {
-                assert_ne!(event.name.as_deref(), Some("end"), "{event:?}");
+                if event.name.as_deref() == Some("end") {
+                    assert_eq!(event.data["code"], "resync", "{event:?}");
+                    return Update::Resync(event.data["cursor"].as_str().unwrap().to_owned());
+                }
                 let update = (!event.data.is_null()).then_some(event.data);
                 Update::Shown(event.id.unwrap(), update)
             }),
