@@ -53,7 +53,11 @@ impl Lease {
     }
     /// Whether new work may be started: renewed lately, and not asked back.
     pub fn may_start(&self) -> bool {
-        !self.shared.asked_back.is_cancelled() && self.shared.since_renewed() < STOP_STARTING_AFTER
+        !self.shared.asked_back.is_cancelled() && self.renewed_lately()
+    }
+    /// Whether nobody else can have it yet: what was started may go on, also when it was asked back meanwhile.
+    pub fn renewed_lately(&self) -> bool {
+        self.shared.since_renewed() < STOP_STARTING_AFTER
     }
     /// Waits until the partition is asked back, or lost: finish what is under way, then drop the lease.
     pub async fn asked_back(&self) {

@@ -11,7 +11,7 @@ use chat4all_domain::delivery::{Command, Event, FailureClass, Reason, SentPerson
 use chat4all_domain::message::Content;
 use chat4all_domain::{AccountId, Delivery, Timestamp, delivery};
 use chat4all_nats::execute::{self, Assume};
-use chat4all_nats::lease::Lease;
+use chat4all_nats::lease::{Lease, STOP_STARTING_AFTER};
 use chat4all_service::Chain;
 use chat4all_service::telemetry::trace::{current_traceparent, follow};
 use tokio::time::Instant;
@@ -165,10 +165,14 @@ async fn attempt(
         // Another conversation with this customer was refused.
         return Ended::NotStarted(clock::until(until.min(head.expires)));
     }
+    let asked = Instant::now();
     match fence(desk, head, traceparent).await {
         Ok(Answer::Done(_)) => {}
         Ok(Answer::Refused(state)) => return Ended::Known(state),
         Err(wait) => return Ended::NotStarted(wait),
+    }
+    if asked.elapsed() >= STOP_STARTING_AFTER || !desk.lease.renewed_lately() {
+        return not_called(desk, head, traceparent).await;
     }
     line.metrics.attempt();
     let started = Instant::now();
@@ -373,6 +377,22 @@ fn fail(head: &Head, refusal: &Refusal, at: Timestamp) -> Command {
         provider_text: refusal.text.clone(),
         at,
     }
+}
+
+/// The attempt is on the log, but so long ago that another owner may have called meanwhile: this process stood still, or the
+/// broker did. No call is made, and the log says so: whoever owns the lane now need not wonder.
+async fn not_called(desk: &Desk, head: &Head, traceparent: Option<&str>) -> Ended {
+    warn!(message.id = %head.id.message, n = head.n, attempt = head.attempt, "attempt {} of message `{}` comes too late: no call is made", head.attempt, head.id.message);
+    let command = Command::Defer {
+        n: head.n,
+        op: SEND,
+        generation: head.generation,
+        attempt: head.attempt,
+        until: clock::now(),
+        class: FailureClass::Transient,
+        reason: Reason::InternalError,
+    };
+    Ended::Known(record(desk, head, command, traceparent).await)
 }
 
 /// It is not even tried.

@@ -45,6 +45,28 @@ pub enum What {
 }
 
 impl Entry {
+    /// One that says nothing.
+    #[cfg(test)]
+    pub fn of_size(size_bytes: usize) -> Self {
+        let what = What::Unreadable {
+            position: Position::new(
+                chat4all_domain::Partition::new(0).expect("there is always a first"),
+                1,
+            ),
+            conversation: None,
+            error: String::new(),
+        };
+        Self {
+            lane: 0,
+            sequence: 1,
+            stored_at_ms: 0,
+            what,
+            size_bytes,
+            data: OnceLock::new(),
+            frames: OnceLock::new(),
+        }
+    }
+
     /// Decodes what stands on `lane`; `None` for what nobody can follow: identities.
     pub fn decode(lane: &Lane, stored: Stored) -> Option<Self> {
         let (sequence, size_bytes) = (stored.sequence, stored.payload.len());

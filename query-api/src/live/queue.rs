@@ -107,3 +107,59 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(size_bytes: usize) -> Arc<Entry> {
+        Arc::new(Entry::of_size(size_bytes))
+    }
+
+    /// What is there, without waiting.
+    fn take(queue: &Queue) -> Option<Result<usize, End>> {
+        let next = std::pin::pin!(queue.next());
+        match next.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(taken) => Some(taken.map(|entry| entry.size_bytes)),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn one_entry_too_many_ends_it_and_lets_go_of_what_waits() {
+        let queue = Queue::default();
+        let each = entry(1);
+        for _ in 0..MAX_ENTRIES {
+            assert!(queue.push(&each));
+        }
+        assert_eq!(Arc::strong_count(&each), MAX_ENTRIES + 1);
+        assert!(!queue.push(&each));
+        assert_eq!(Arc::strong_count(&each), 1, "nothing is kept");
+        assert!(queue.push(&each), "it is told once");
+        assert_eq!(Arc::strong_count(&each), 1, "nothing is kept any more");
+        assert_eq!(take(&queue), Some(Err(End::Overtaken)));
+    }
+
+    #[test]
+    fn one_byte_too_many_does_the_same_and_a_single_large_entry_fits() {
+        let queue = Queue::default();
+        assert!(queue.push(&entry(2 * MAX_BYTES)));
+        assert_eq!(take(&queue), Some(Ok(2 * MAX_BYTES)));
+        assert!(queue.push(&entry(MAX_BYTES - 1)));
+        assert!(queue.push(&entry(1)));
+        assert!(!queue.push(&entry(1)));
+        assert_eq!(take(&queue), Some(Err(End::Overtaken)));
+    }
+
+    #[test]
+    fn what_is_taken_makes_room() {
+        let queue = Queue::default();
+        for _ in 0..3 * MAX_ENTRIES {
+            assert!(queue.push(&entry(MAX_BYTES)));
+            assert_eq!(take(&queue), Some(Ok(MAX_BYTES)));
+        }
+        assert_eq!(take(&queue), None);
+        queue.end(End::Left);
+        assert_eq!(take(&queue), Some(Err(End::Left)));
+    }
+}

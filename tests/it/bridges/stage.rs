@@ -179,11 +179,23 @@ impl Stage {
 
     /// Another process of the same role.
     pub async fn worker(&self, name: &str, metrics: &Metrics, listens: bool) -> Worker {
+        let url = self.node.nats.url();
+        self.worker_at(&url, name, metrics, listens).await
+    }
+
+    /// The same, with another way to the broker.
+    pub async fn worker_at(
+        &self,
+        url: &str,
+        name: &str,
+        metrics: &Metrics,
+        listens: bool,
+    ) -> Worker {
         let config = Config {
             worker: name.to_owned(),
             ..self.config.clone()
         };
-        let (url, name, metrics) = (self.node.nats.url(), name.to_owned(), metrics.clone());
+        let (url, name, metrics) = (url.to_owned(), name.to_owned(), metrics.clone());
         let (listen, stop) = (listens.then_some(self.listen), CancellationToken::new());
         let (until, listening) = (stop.clone(), stop.clone());
         let (ready, is_ready) = oneshot::channel();

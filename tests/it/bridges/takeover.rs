@@ -1,8 +1,9 @@
 //! A bridge that dies, and another that takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use chat4all_domain::delivery::{Command, Operation, Status};
+use chat4all_domain::delivery::{Command, Event, Operation, Status};
 use chat4all_domain::{MessageId, Position, delivery};
 use chat4all_nats::Store;
 use chat4all_nats::execute::Error;
@@ -12,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::stage::{KIND, Posted, Stage, conversation, now, number, until};
 use crate::support::log::context;
+use crate::support::proxy::Proxy;
 use crate::support::seed;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,6 +177,43 @@ async fn an_owner_that_wakes_from_a_freeze_may_not_call_the_provider() {
             }))
         ),
         "{refused:?}"
+    );
+    bridges.stop().await;
+}
+
+/// Longer than an owner that could not renew its lease starts anything, shorter than an append is waited for.
+const STALL: Duration = Duration::from_secs(8);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_hears_of_its_attempt_after_a_freeze_makes_no_call_and_says_so() {
+    let stage = Stage::start().await;
+    let proxy = Proxy::start(stage.node.nats.port(), 0, 1).await;
+    let bridges = stage
+        .worker_at(&proxy.url(), "bridges-1", &stage.metrics, true)
+        .await;
+    let before = stage.post(conversation(), &[number(1)], "before").await;
+    stage.reaches(&before, 0, Status::Read).await;
+    proxy.stall_once(STALL);
+    let posted = stage.post(conversation(), &[number(2)], "hello").await;
+    until(async || proxy.stalls(), |stalls| *stalls).await;
+    let entry = stage.entry(&posted, 0).await;
+    assert_eq!(entry.attempts, 1, "the attempt is what is not heard of");
+    stage.reaches(&posted, 0, Status::Sent).await;
+    let attempts = stage.accepted_attempts().await;
+    let expected = [(before.id.message, 0, 1), (posted.id.message, 0, 2)];
+    assert_eq!(attempts, expected);
+    let history = stage.history(&posted).await;
+    assert!(
+        matches!(
+            history[..],
+            [
+                Event::Attempted { .. },
+                Event::Deferred { .. },
+                Event::Attempted { .. },
+                ..
+            ]
+        ),
+        "{history:?}"
     );
     bridges.stop().await;
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::process::Output;
-use std::time::Duration;
 
 use async_nats::jetstream;
 use serde_json::{Value, json};
@@ -143,16 +142,4 @@ pub async fn all_got(system: &System, expected: &BTreeMap<String, Vec<String>>) 
     )
     .await;
     assert_eq!(found, *expected);
-}
-
-/// How long a job took.
-pub fn seconds(job: &Value) -> Duration {
-    let ms = |field: &str| {
-        let text = job[field].as_str().unwrap();
-        let format = &time::format_description::well_known::Rfc3339;
-        let at = time::OffsetDateTime::parse(text, format).unwrap();
-        at.unix_timestamp_nanos()
-    };
-    let took = ms("ended_at") - ms("started_at");
-    Duration::from_nanos(u64::try_from(took).unwrap())
 }

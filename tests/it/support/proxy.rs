@@ -33,6 +33,8 @@ struct Shared {
     swallowing: AtomicBool,
     swallowed: Mutex<Vec<u8>>,
     cut: Mutex<CancellationToken>,
+    /// How long the next acknowledgement of an append, and everything behind it, is kept back.
+    stall: Mutex<Option<Duration>>,
 }
 
 impl Proxy {
@@ -47,6 +49,7 @@ impl Proxy {
             swallowing: AtomicBool::new(false),
             swallowed: Mutex::default(),
             cut: Mutex::default(),
+            stall: Mutex::default(),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let proxy = Self {
@@ -105,6 +108,14 @@ impl Proxy {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+    /// The next acknowledgement of an append, and everything that comes after it, arrives so much later.
+    pub fn stall_once(&self, time: Duration) {
+        *self.shared.stall.lock().unwrap() = Some(time);
+    }
+    /// Whether that acknowledgement has come.
+    pub fn stalls(&self) -> bool {
+        self.shared.stall.lock().unwrap().is_none()
+    }
     /// Closes every connection there is; new ones are welcome.
     pub fn cut_all(&self) {
         std::mem::take(&mut *self.shared.cut.lock().unwrap()).cancel();
@@ -155,8 +166,14 @@ async fn answers(
         while let Some(length) = frame(&buffer[done..]) {
             let frame = &buffer[done..done + length];
             done += length;
-            if is_ack(frame) && shared.loses() {
-                continue;
+            if is_ack(frame) {
+                let stall = shared.stall.lock().unwrap().take();
+                if let Some(time) = stall {
+                    tokio::time::sleep(time).await;
+                }
+                if shared.loses() {
+                    continue;
+                }
             }
             out.extend_from_slice(&without_other_servers(frame));
         }

@@ -138,6 +138,12 @@ fn taken_over(log: &[Logged], what: &str, gone: &BTreeSet<String>, moment: Offse
     println!(
         "after {what}, seconds until somebody else's first attempt, by partition: {seconds:.1?}"
     );
+    assert!(
+        seconds
+            .values()
+            .all(|after| *after <= TAKEN_OVER.as_secs_f64()),
+        "{what}: {seconds:?}"
+    );
     assert!(!last.is_empty(), "they had attempted nothing");
     assert_eq!(
         seconds.len(),
