@@ -84,7 +84,8 @@ pub enum Assume {
 pub struct Executed<A: Aggregate> {
     /// The events it made; empty when there was nothing to do.
     pub events: Vec<A::Event>,
-    /// The aggregate right after this command.
+    /// The aggregate at `revision`: with what was decided together with this command, also behind it. A state that had less would be
+    /// taken for that revision by whoever keeps it, and what is missing would never be added.
     pub state: A,
     /// The revision of its last event.
     pub revision: Revision,
@@ -430,7 +431,7 @@ impl<A: Aggregate> Worker<A> {
         for Decided { waiting, outcome } in decided {
             let executed = outcome.map_err(Error::Rejected).map(|step| Executed {
                 events: step.events,
-                state: step.state,
+                state: loaded.state.clone(),
                 revision: loaded.revision,
                 created: loaded.created,
                 position: loaded.revision.at(partition),

@@ -104,6 +104,8 @@ struct Item {
     streak: Streak,
     /// Since when the outcome of its last attempt is missing, as far as this owner saw.
     unsure_since: Option<Timestamp>,
+    /// Where the last event stands that its streak has counted.
+    counted: u64,
 }
 
 #[derive(Default)]
@@ -231,6 +233,7 @@ impl Lanes {
             expires,
             streak: Streak::default(),
             unsure_since: None,
+            counted: 0,
         };
         tracked.items.insert(n, item);
         *self.open.entry(place).or_default() += 1;
@@ -243,11 +246,14 @@ impl Lanes {
     /// Events of deliveries, read from the log at `sequence`.
     pub fn folded(&mut self, id: delivery::Id, sequence: u64, events: &[Event]) -> Touched {
         let mut touched = Touched::default();
-        if let Some(tracked) = self.messages.get_mut(&id)
-            && sequence > tracked.seen
-        {
-            tracked.seen = sequence;
-            evolve(tracked, events);
+        if let Some(tracked) = self.messages.get_mut(&id) {
+            if sequence > tracked.seen {
+                tracked.seen = sequence;
+                let before = std::mem::take(&mut tracked.delivery);
+                tracked.delivery = events.iter().fold(before, Delivery::evolve);
+                another_attempt(&mut tracked.items, events);
+            }
+            streaks(&mut tracked.items, sequence, events);
         }
         for event in events {
             let (n, _) = event.key();
@@ -286,12 +292,13 @@ impl Lanes {
 
     /// What an execution of ours found or made: the state at `seen`, and its own events.
     pub fn adopt(&mut self, id: &delivery::Id, state: Delivery, seen: u64, events: &[Event]) {
-        if let Some(tracked) = self.messages.get_mut(id)
-            && seen > tracked.seen
-        {
-            tracked.seen = seen;
-            tracked.delivery = state;
-            streaks(&mut tracked.items, events);
+        if let Some(tracked) = self.messages.get_mut(id) {
+            // Also one that is as new: the log has the last word on what stands at a revision.
+            if seen >= tracked.seen {
+                tracked.seen = seen;
+                tracked.delivery = state;
+            }
+            streaks(&mut tracked.items, seen, events);
         }
     }
 
@@ -430,27 +437,31 @@ fn not_before(
     }
 }
 
-fn evolve(tracked: &mut Tracked, events: &[Event]) {
-    let before = std::mem::take(&mut tracked.delivery);
-    tracked.delivery = events.iter().fold(before, Delivery::evolve);
-    streaks(&mut tracked.items, events);
+/// Another attempt, another wait for its outcome.
+fn another_attempt(items: &mut BTreeMap<u16, Item>, events: &[Event]) {
+    for event in events {
+        if let Event::Attempted { facts } = event
+            && let Some(item) = items.get_mut(&facts.n)
+        {
+            item.unsure_since = None;
+        }
+    }
 }
 
-fn streaks(items: &mut BTreeMap<u16, Item>, events: &[Event]) {
+/// Counts each event once: it comes by the fold, and by the answer to who made it, in either order; that answer has nothing of
+/// the others in its envelope.
+fn streaks(items: &mut BTreeMap<u16, Item>, sequence: u64, events: &[Event]) {
     for event in events {
-        let (n, _) = event.key();
-        let Some(item) = items.get_mut(&n) else {
-            continue;
-        };
-        match event {
-            Event::Deferred { facts } => item.streak = item.streak.and(facts.class),
-            // Another attempt, another wait for its outcome.
-            Event::Attempted { .. } => item.unsure_since = None,
-            Event::Sent { .. }
-            | Event::Delivered { .. }
-            | Event::Read { .. }
-            | Event::Failed { .. }
-            | Event::Redriven { .. } => {}
+        if let Event::Deferred { facts } = event
+            && let Some(item) = items.get_mut(&facts.n)
+            && item.counted < sequence
+        {
+            item.streak = item.streak.and(facts.class);
+        }
+    }
+    for event in events {
+        if let Some(item) = items.get_mut(&event.key().0) {
+            item.counted = item.counted.max(sequence);
         }
     }
 }

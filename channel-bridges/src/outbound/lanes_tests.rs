@@ -263,6 +263,44 @@ fn an_older_event_does_not_undo_what_an_execution_has_told() {
 }
 
 #[test]
+fn what_stands_in_one_envelope_counts_once_for_each_lane_whoever_tells_of_it_first() {
+    let mut lanes = lanes();
+    lanes.accepted(message(1), 10, &to(&[1, 2]));
+    let attempts = [attempted(0, 1), attempted(1, 1)];
+    lanes.folded(delivery_of(1), 11, &attempts);
+    let outcomes = [
+        deferred(0, 1, 30, FailureClass::Pair),
+        deferred(1, 1, 30, FailureClass::Pair),
+    ];
+    let events = attempts.iter().chain(&outcomes);
+    let state = events.fold(Delivery::default(), Delivery::evolve);
+    for own in &outcomes {
+        let own = std::slice::from_ref(own);
+        lanes.adopt(&delivery_of(1), state.clone(), 12, own);
+    }
+    lanes.folded(delivery_of(1), 12, &outcomes);
+    for number in [1, 2] {
+        assert_eq!(next(&mut lanes, number, 29), Next::At(at(30)));
+        let head = goes(&mut lanes, number, 30);
+        assert_eq!((head.attempt, head.streak.of(FailureClass::Pair)), (2, 1));
+    }
+}
+
+#[test]
+fn the_logs_own_word_replaces_a_state_that_is_as_new() {
+    let mut lanes = lanes();
+    lanes.accepted(message(1), 10, &to(&[1]));
+    // Told with a revision at which more stands.
+    lanes.adopt(&delivery_of(1), Delivery::default(), 12, &[]);
+    let events = [attempted(0, 1), sent(0, 1)];
+    let state = events.iter().fold(Delivery::default(), Delivery::evolve);
+    assert_eq!(goes(&mut lanes, 1, 0).attempt, 1);
+    lanes.adopt(&delivery_of(1), state, 12, &[]);
+    lanes.rest(&lane(1));
+    assert_eq!(next(&mut lanes, 1, 0), Next::Empty);
+}
+
+#[test]
 fn what_is_redriven_joins_its_lane_behind_what_came_before_the_redrive() {
     let mut lanes = lanes();
     lanes.accepted(message(1), 10, &to(&[1, 2]));

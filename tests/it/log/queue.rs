@@ -41,6 +41,12 @@ async fn who_comes_together_is_appended_together_and_in_order() {
         assert_eq!(answer.events.len(), 1, "an answer has its own events alone");
         assert_eq!(answer.state.entry(n, Default::default()).attempts, 1);
         assert_eq!(answer.created, answers[0].revision);
+        // The state is that of the revision it is told with: whoever keeps both misses nothing.
+        let until = answers
+            .iter()
+            .filter(|other| other.revision <= answer.revision);
+        let attempted = |n: &u16| answer.state.entry(*n, Default::default()).attempts == 1;
+        assert_eq!((1..=200).filter(attempted).count(), until.count(), "{n}");
     }
 
     // Read as readers do; a single message from the leader shows only the last of several header values.
