@@ -201,16 +201,10 @@ impl<A: Aggregate> Drop for Worker<A> {
     }
 }
 
-/// A command that was decided, with what it led to.
+/// A command that was decided, with the events it led to.
 struct Decided<A: Aggregate> {
     waiting: Waiting<A>,
-    outcome: Result<Step<A>, A::Error>,
-}
-
-/// One accepted command: its events, and the aggregate after them.
-struct Step<A: Aggregate> {
-    events: Vec<A::Event>,
-    state: A,
+    outcome: Result<Vec<A::Event>, A::Error>,
 }
 
 impl<A: Aggregate> Worker<A> {
@@ -257,7 +251,7 @@ impl<A: Aggregate> Worker<A> {
     ) -> Result<(), Error<A::Error>> {
         let (mut base, mut confirmed) = self.base(batch, deadline).await?;
         loop {
-            let decided = self.decide(batch, &base).await;
+            let (decided, state) = self.decide(batch, &base).await;
             if !confirmed && decided.iter().any(Decided::needs_confirmation) {
                 requeue(batch, decided);
                 base = self.confirm(base, deadline).await?;
@@ -283,8 +277,6 @@ impl<A: Aggregate> Worker<A> {
             let append = self.envelope(&decided, &events, &base, command_id);
             match append::append(&self.inner.log, &append, deadline).await {
                 Ok(revision) => {
-                    let state = decided.iter().rev().find_map(|d| d.outcome.as_ref().ok());
-                    let state = state.map_or_else(|| base.state.clone(), |step| step.state.clone());
                     let created = if base.created == Revision::NONE {
                         revision
                     } else {
@@ -355,8 +347,13 @@ impl<A: Aggregate> Worker<A> {
         .map_err(unreadable)
     }
 
-    /// Decides commands in order, each on the state the one before it leaves, until an envelope is full.
-    async fn decide(&self, batch: &mut VecDeque<Waiting<A>>, base: &Loaded<A>) -> Vec<Decided<A>> {
+    /// Decides commands in order, each on the state the one before it leaves, until an envelope is full. Gives the state after all of
+    /// them, too.
+    async fn decide(
+        &self,
+        batch: &mut VecDeque<Waiting<A>>,
+        base: &Loaded<A>,
+    ) -> (Vec<Decided<A>>, A) {
         let mut state = base.state.clone();
         let mut decided = Vec::with_capacity(batch.len());
         let mut bytes = 0;
@@ -370,11 +367,7 @@ impl<A: Aggregate> Worker<A> {
                     if !decided.is_empty() || !batch.is_empty() {
                         bytes += serde_json::to_vec(&events).map_or(0, |json| json.len());
                     }
-                    state = next.clone();
-                    Ok(Step {
-                        events,
-                        state: next,
-                    })
+                    Ok(events)
                 }
                 Err(rejection) => Err(rejection),
             };
@@ -382,9 +375,12 @@ impl<A: Aggregate> Worker<A> {
                 batch.push_front(waiting);
                 break;
             }
+            if outcome.is_ok() {
+                state = next;
+            }
             decided.push(Decided { waiting, outcome });
         }
-        decided
+        (decided, state)
     }
 
     fn full_for(&self, decided: &[Decided<A>]) -> bool {
@@ -429,8 +425,8 @@ impl<A: Aggregate> Worker<A> {
         let loaded = self.inner.cache.put(&self.id, loaded);
         let partition = self.inner.log.partition_of(&self.id);
         for Decided { waiting, outcome } in decided {
-            let executed = outcome.map_err(Error::Rejected).map(|step| Executed {
-                events: step.events,
+            let executed = outcome.map_err(Error::Rejected).map(|events| Executed {
+                events,
                 state: loaded.state.clone(),
                 revision: loaded.revision,
                 created: loaded.created,
@@ -443,7 +439,7 @@ impl<A: Aggregate> Worker<A> {
 
 impl<A: Aggregate> Decided<A> {
     fn events(&self) -> impl Iterator<Item = &A::Event> {
-        self.outcome.iter().flat_map(|step| step.events.iter())
+        self.outcome.iter().flatten()
     }
     /// A refusal or a "nothing to do" must not rest on a state that may be old.
     fn needs_confirmation(&self) -> bool {

@@ -20,7 +20,6 @@
 
 mod durable;
 mod pull;
-mod scan;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -37,7 +36,6 @@ use crate::{Log, streams};
 
 pub use pull::Pace;
 use pull::Pull;
-pub use scan::Scan;
 
 /// Without a message for this long, the log is asked directly.
 pub const IDLE_CHECK: Duration = Duration::from_secs(5);

@@ -10,5 +10,4 @@ mod outage;
 mod panic;
 mod provisioning;
 mod queue;
-mod scan;
 mod stale;

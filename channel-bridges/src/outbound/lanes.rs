@@ -104,7 +104,7 @@ struct Item {
     streak: Streak,
     /// Since when the outcome of its last attempt is missing, as far as this owner saw.
     unsure_since: Option<Timestamp>,
-    /// Where the last event stands that its streak has counted.
+    /// Where the last wait stands that its streak has counted.
     counted: u64,
 }
 
@@ -448,7 +448,7 @@ fn another_attempt(items: &mut BTreeMap<u16, Item>, events: &[Event]) {
     }
 }
 
-/// Counts each event once: it comes by the fold, and by the answer to who made it, in either order; that answer has nothing of
+/// Counts each wait once: it comes by the fold, and by the answer to who made it, in either order; that answer has nothing of
 /// the others in its envelope.
 fn streaks(items: &mut BTreeMap<u16, Item>, sequence: u64, events: &[Event]) {
     for event in events {
@@ -457,11 +457,7 @@ fn streaks(items: &mut BTreeMap<u16, Item>, sequence: u64, events: &[Event]) {
             && item.counted < sequence
         {
             item.streak = item.streak.and(facts.class);
-        }
-    }
-    for event in events {
-        if let Some(item) = items.get_mut(&event.key().0) {
-            item.counted = item.counted.max(sequence);
+            item.counted = sequence;
         }
     }
 }

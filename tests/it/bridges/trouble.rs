@@ -1,11 +1,10 @@
 //! Every class of failure acts as written.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chat4all_channel_bridges::config::{Account, Unsure};
+use chat4all_domain::UserId;
 use chat4all_domain::delivery::{Command, Event, FailureClass, Reason, Status};
-use chat4all_domain::{Timestamp, UserId};
 use chat4all_service::metrics::Metrics;
 use serde_json::{Value, json};
 
@@ -152,61 +151,6 @@ async fn a_rate_limit_pauses_the_account_as_long_as_the_provider_asks() {
         [(FailureClass::Rate, Reason::RateLimited)]
     );
     bridges.stop().await;
-}
-
-/// Who made the first attempt, and when.
-async fn first_attempt(stage: &Stage, posted: &Posted) -> (String, Timestamp) {
-    let history = stage.history(posted).await;
-    let first = history.iter().find_map(|event| match event {
-        Event::Attempted { facts } => Some((facts.owner.clone(), facts.occurred_at)),
-        _ => None,
-    });
-    let (owner, at) = first.expect("it was attempted");
-    (owner.split('/').next().unwrap().to_owned(), at)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rate_limit_that_one_worker_meets_is_kept_by_the_other() {
-    let stage = Stage::start().await;
-    let one = stage.bridges().await;
-    let other = stage.worker("bridges-2", &Metrics::new(), false).await;
-    let both = BTreeSet::from(["bridges-1".to_owned(), "bridges-2".to_owned()]);
-    let lanes: Vec<_> = (0..40).map(|_| conversation()).collect();
-    let to_all = async || {
-        let (mut owners, mut times) = (BTreeSet::new(), Vec::new());
-        let mut posted = Vec::new();
-        for (i, lane) in lanes.iter().enumerate() {
-            posted.push(stage.post(*lane, &[number(i)], "to all").await);
-        }
-        for one in &posted {
-            stage.reaches(one, 0, Status::Sent).await;
-            let (owner, at) = first_attempt(&stage, one).await;
-            owners.insert(owner);
-            times.push(at);
-        }
-        (owners, times)
-    };
-    until(async || to_all().await.0, |owners| *owners == both).await;
-    let rule = json!({"to": number(1_000), "count": 1, "fault": {"kind": "error", "code": 130_429, "retry_after_s": 4}});
-    stage.fault(rule).await;
-    let throttled = stage
-        .post(conversation(), &[number(1_000)], "throttled")
-        .await;
-    let deferred = until(
-        || stage.entry(&throttled, 0),
-        |entry| entry.deferred_until.is_some(),
-    )
-    .await;
-    let pause_ends = deferred.deferred_until.unwrap();
-    // The other hears of it by way of the broker.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(now() < pause_ends, "too slow to be of use");
-    let (owners, times) = to_all().await;
-    assert_eq!(owners, both);
-    let early: Vec<_> = times.iter().filter(|at| **at < pause_ends).collect();
-    assert!(early.is_empty(), "{early:?} before {pause_ends:?}");
-    one.stop().await;
-    other.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

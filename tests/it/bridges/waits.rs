@@ -6,7 +6,8 @@ use std::time::Duration;
 use chat4all_channel_bridges::accounts::Accounts;
 use chat4all_channel_bridges::config::Account;
 use chat4all_channel_bridges::state::{Decision, Held, State};
-use chat4all_domain::delivery::{Entry, FailureClass, Reason, Status};
+use chat4all_domain::Timestamp;
+use chat4all_domain::delivery::{Entry, Event, FailureClass, Reason, Status};
 use chat4all_service::metrics::Metrics;
 use serde_json::{Value, json};
 
@@ -149,6 +150,68 @@ async fn an_operators_pause_holds_for_all_workers_and_for_those_to_come_and_fail
     })
     .await;
     third.stop().await;
+}
+
+/// Who made the first attempt, and when.
+async fn first_attempt(stage: &Stage, posted: &Posted) -> (String, Timestamp) {
+    let history = stage.history(posted).await;
+    let first = history.iter().find_map(|event| match event {
+        Event::Attempted { facts } => Some((facts.owner.clone(), facts.occurred_at)),
+        _ => None,
+    });
+    let (owner, at) = first.expect("it was attempted");
+    (owner.split('/').next().unwrap().to_owned(), at)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_limit_that_one_worker_meets_is_kept_by_the_other() {
+    let stage = Stage::start().await;
+    let one = stage.bridges().await;
+    let metrics = Metrics::new();
+    let other = stage.worker("bridges-2", &metrics, false).await;
+    let both = BTreeSet::from(["bridges-1".to_owned(), "bridges-2".to_owned()]);
+    let lanes: Vec<_> = (0..40).map(|_| conversation()).collect();
+    let to_all = async || {
+        let (mut owners, mut times) = (BTreeSet::new(), Vec::new());
+        let mut posted = Vec::new();
+        for (i, lane) in lanes.iter().enumerate() {
+            posted.push(stage.post(*lane, &[number(i)], "to all").await);
+        }
+        for one in &posted {
+            stage.reaches(one, 0, Status::Sent).await;
+            let (owner, at) = first_attempt(&stage, one).await;
+            owners.insert(owner);
+            times.push(at);
+        }
+        (owners, times)
+    };
+    until(async || to_all().await.0, |owners| *owners == both).await;
+    let rule = json!({"to": number(1_000), "count": 1, "fault": {"kind": "error", "code": 130_429, "retry_after_s": 6}});
+    stage.fault(rule).await;
+    let throttled = stage
+        .post(conversation(), &[number(1_000)], "throttled")
+        .await;
+    let deferred = until(
+        || stage.entry(&throttled, 0),
+        |entry| entry.deferred_until.is_some(),
+    )
+    .await;
+    let pause_ends = deferred.deferred_until.unwrap();
+    // What is known of the account is one value: who shows a later one has seen this.
+    let (state, _) = change(&stage, |state| state.pause(decided("anna"))).await;
+    assert_eq!(state.throttled_until, Some(pause_ends));
+    shows(&metrics, "account_paused", true).await;
+    change(&stage, |state| state.resume(decided("anna"))).await;
+    for metrics in [&stage.metrics, &metrics] {
+        shows(metrics, "account_paused", false).await;
+    }
+    assert!(now() < pause_ends, "too slow to be of use");
+    let (owners, times) = to_all().await;
+    assert_eq!(owners, both);
+    let early: Vec<_> = times.iter().filter(|at| **at < pause_ends).collect();
+    assert!(early.is_empty(), "{early:?} before {pause_ends:?}");
+    one.stop().await;
+    other.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,6 +50,14 @@ async fn any_history_is_rebuilt_as_it_was_folded_in_batches_of_any_size() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_long_stretch_is_rebuilt_as_it_was_folded() {
+    // More than a thousand events in one partition: those come through a feed.
+    let (stack, running) = with_history(1, 250).await;
+    equals_live(&stack, &[300, 5_000]).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_the_database_refuses_is_parked_as_the_projector_parked_it() {
     let (stack, running) = with_history(8, 2).await;
     // Every event once more: messages and conversations that are there already, and everything that refers to them.

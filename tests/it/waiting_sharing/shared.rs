@@ -99,8 +99,7 @@ async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm
         unexplained.is_empty(),
         "repeated without a reason: {unexplained:?}"
     );
-    // What it had written to the broker's socket before it stopped is stored a moment later.
-    let slept = attempts_of(&log, &second, frozen + Duration::from_secs(1), woken);
+    let slept = attempts_of(&log, &second, frozen, woken);
     assert_eq!(slept, 0, "attempts of a worker that stood still");
     let (before, after) = (
         attempts_of(&log, &second, OffsetDateTime::UNIX_EPOCH, frozen),
@@ -124,7 +123,7 @@ async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm
 /// By the log's own times: how long after `moment` somebody else made the first attempt in each partition that these had.
 fn taken_over(log: &[Logged], what: &str, gone: &BTreeSet<String>, moment: OffsetDateTime) {
     let (mut last, mut seconds) = (BTreeMap::new(), BTreeMap::new());
-    for (at, owner) in attempts(log) {
+    for (at, _, owner) in attempts(log) {
         let mut owner = owner.split('/');
         let (worker, partition) = (owner.next().unwrap(), owner.next().unwrap());
         if at <= moment {
@@ -193,29 +192,33 @@ async fn workers(system: &System) -> BTreeSet<String> {
     all
 }
 
-/// Attempts of these workers that the broker stored between two moments.
+/// Attempts that these workers made between two moments, by their own clock: what is in the socket when one is stopped is
+/// stored later.
 fn attempts_of(
     log: &[Logged],
     workers: &BTreeSet<String>,
     from: OffsetDateTime,
     until: OffsetDateTime,
 ) -> usize {
-    let theirs = attempts(log).filter(|(at, owner)| {
+    let theirs = attempts(log).filter(|(_, made, owner)| {
         let by_them = workers.iter().any(|name| owner.starts_with(name));
-        by_them && (from..until).contains(at)
+        by_them && (from..until).contains(made)
     });
     theirs.count()
 }
 
-/// Every attempt: when the broker stored it, and who made it (`worker/partition/tenure`).
-fn attempts(log: &[Logged]) -> impl Iterator<Item = (OffsetDateTime, &str)> {
+/// Every attempt: when the broker stored it, when it was made, and by whom (`worker/partition/tenure`).
+fn attempts(log: &[Logged]) -> impl Iterator<Item = (OffsetDateTime, OffsetDateTime, &str)> {
     log.iter().flat_map(|logged| {
         let events = match &logged.change {
             Change::Delivery(_, events) => &events[..],
             _ => &[],
         };
         events.iter().filter_map(|recorded| match &recorded.event {
-            Event::Attempted { facts } => Some((logged.stored_at, facts.owner.as_str())),
+            Event::Attempted { facts } => {
+                let made = facts.occurred_at.to_datetime();
+                Some((logged.stored_at, made, facts.owner.as_str()))
+            }
             _ => None,
         })
     })
