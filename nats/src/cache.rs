@@ -4,22 +4,30 @@
 //! An entry is replaced by a higher revision alone. [`Cache::outdated`] leaves a mark behind, so that a load which began
 //! before somebody's event and ends after it cannot bring the old state back.
 
-use std::sync::Arc;
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use chat4all_domain::{Aggregate, Revision};
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
+use lru::{DefaultHasher, LruCache};
 
 use crate::load::Loaded;
 
 /// How many states of one aggregate type are kept.
 pub const DEFAULT_CAPACITY: u64 = 100_000;
+/// Parts with a lock each, so that threads seldom wait for one another.
+const SHARDS: usize = 16;
 
 /// The states of one aggregate type.
 #[derive(Debug)]
 pub struct Cache<A: Aggregate> {
-    entries: moka::sync::Cache<A::Id, Entry<A>>,
+    shards: [Mutex<Shard<A>>; SHARDS],
+    hasher: DefaultHasher,
+    /// How many entries a shard may have.
+    capacity: usize,
 }
+
+/// Least recently used first to go, and nothing cleverer: a mark must never be turned away at the door.
+type Shard<A> = LruCache<<A as Aggregate>::Id, Entry<A>>;
 
 #[derive(Debug)]
 struct Entry<A> {
@@ -29,29 +37,22 @@ struct Entry<A> {
     loaded: Option<Arc<Loaded<A>>>,
 }
 
-impl<A> Clone for Entry<A> {
-    fn clone(&self) -> Self {
-        Self {
-            at_least: self.at_least,
-            loaded: self.loaded.clone(),
-        }
-    }
-}
-
 impl<A: Aggregate> Cache<A> {
-    /// Room for `capacity` states; the least recently used goes first.
+    /// Room for about `capacity` states; of those that share a part the least recently used goes first.
     pub fn new(capacity: u64) -> Self {
-        // Least recently used, and nothing cleverer: a mark must never be turned away at the door.
-        let entries = moka::sync::Cache::builder()
-            .max_capacity(capacity)
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
-        Self { entries }
+        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+        Self {
+            // Bounded by `keep`: a bounded one would take its memory at once.
+            shards: std::array::from_fn(|_| Mutex::new(LruCache::unbounded())),
+            hasher: DefaultHasher::default(),
+            capacity: capacity.div_ceil(SHARDS),
+        }
     }
 
     /// The state, if it is here.
     pub fn get(&self, id: &A::Id) -> Option<Arc<Loaded<A>>> {
-        self.entries.get(id).and_then(|entry| entry.loaded)
+        let mut shard = self.shard(id);
+        shard.get(id).and_then(|entry| entry.loaded.clone())
     }
 
     /// Keeps `loaded`, unless something newer is known. Returns it shared.
@@ -61,48 +62,60 @@ impl<A: Aggregate> Cache<A> {
             at_least: loaded.revision,
             loaded: Some(Arc::clone(&loaded)),
         };
-        self.entries
-            .entry_by_ref(id)
-            .and_compute_with(|old| match old {
-                Some(old) if old.value().at_least > new.at_least => Op::Nop,
-                Some(_) | None => Op::Put(new),
-            });
+        self.keep(id, new, |old, new| old > new);
         loaded
     }
 
     /// Somebody wrote `revision`: what is older is of no use.
     pub fn outdated(&self, id: &A::Id, revision: Revision) {
-        self.entries
-            .entry_by_ref(id)
-            .and_compute_with(|old| match old {
-                Some(old) if old.value().at_least >= revision => Op::Nop,
-                Some(_) | None => Op::Put(Entry {
-                    at_least: revision,
-                    loaded: None,
-                }),
-            });
+        let mark = Entry {
+            at_least: revision,
+            loaded: None,
+        };
+        self.keep(id, mark, |old, new| old >= new);
     }
 
     /// Nobody knows what an append did: the state is of no use.
     pub fn evict(&self, id: &A::Id) {
-        self.entries
-            .entry_by_ref(id)
-            .and_compute_with(|old| match old {
-                Some(old) => Op::Put(Entry {
-                    at_least: old.value().at_least,
-                    loaded: None,
-                }),
-                None => Op::Nop,
-            });
+        if let Some(entry) = self.shard(id).get_mut(id) {
+            entry.loaded = None;
+        }
     }
 
     /// As [`Cache::evict`], for every id that `which` names.
     pub fn evict_all(&self, which: impl Fn(&A::Id) -> bool) {
-        self.entries
-            .iter()
-            .filter(|(id, _)| which(id))
-            .for_each(|(id, _)| self.evict(&id));
+        for shard in &self.shards {
+            let mut shard = locked(shard);
+            let named = shard.iter_mut().filter(|(id, _)| which(id));
+            named.for_each(|(_, entry)| entry.loaded = None);
+        }
     }
+
+    /// `new` takes the place of what is there, unless that `is_newer` (its revision, the new one's).
+    fn keep(&self, id: &A::Id, new: Entry<A>, is_newer: impl Fn(Revision, Revision) -> bool) {
+        let mut shard = self.shard(id);
+        if let Some(old) = shard.get_mut(id) {
+            if !is_newer(old.at_least, new.at_least) {
+                *old = new;
+            }
+            return;
+        }
+        shard.put(id.clone(), new);
+        if shard.len() > self.capacity {
+            shard.pop_lru();
+        }
+    }
+
+    fn shard(&self, id: &A::Id) -> MutexGuard<'_, Shard<A>> {
+        let shard = self.hasher.hash_one(id) % SHARDS as u64;
+        locked(&self.shards[usize::try_from(shard).expect("less than the number of shards")])
+    }
+}
+
+fn locked<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard
+        .lock()
+        .expect("no code panics while it holds this lock")
 }
 
 #[cfg(test)]
@@ -163,5 +176,27 @@ mod tests {
         cache.evict(&id());
         cache.put(&id(), at(6));
         assert_eq!(cached(&cache), None);
+    }
+
+    #[test]
+    fn when_there_is_no_room_the_one_that_nobody_asked_for_longest_goes() {
+        let ids: Vec<_> = (10..1_010_u64)
+            .map(|n| reader::Id {
+                participant: format!("0191e2f4-7c1e-7a3b-8f00-{n:012x}").parse().unwrap(),
+                ..id()
+            })
+            .collect();
+        let cache = Cache::<Reader>::new(160);
+        cache.put(&id(), at(1));
+        for one in &ids {
+            cache.put(one, at(2));
+            assert_eq!(cached(&cache), Some(1), "asked for all the time");
+        }
+        let kept = ids.iter().filter(|one| cache.get(one).is_some()).count();
+        assert!((100..160).contains(&kept), "{kept} of 1,000 are kept");
+        assert!(cache.get(&ids[999]).is_some(), "the last one came last");
+        cache.evict_all(|one| *one == id());
+        assert_eq!(cached(&cache), None);
+        assert!(cache.get(&ids[999]).is_some(), "another one stays");
     }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::direct;
 use crate::load::{self, Loaded};
-use crate::reader::{self, Current, Feed, Keep, Pace, Spec};
+use crate::reader::{self, Current, Feed, Keep, Spec};
 use crate::{Store, streams, subject};
 
 /// How often a log that has not come to a position is looked at again.
@@ -183,7 +183,6 @@ impl<A: Aggregate> Follower<A> {
             description: format!("keeps one process's cached {} states current", A::TYPE),
             filter: Some(subject::of_type(partition, A::TYPE)),
             keep: Keep::WhileFollowed,
-            pace: Pace::AtOnce,
         };
         let mut feed = Feed::open(log.clone(), spec, after).await?;
         if begun.is_none() {

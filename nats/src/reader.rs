@@ -34,7 +34,6 @@ use tracing::{debug, warn};
 use crate::direct::{self, Stored};
 use crate::{Log, streams};
 
-pub use pull::Pace;
 use pull::Pull;
 
 /// Without a message for this long, the log is asked directly.
@@ -69,8 +68,6 @@ pub struct Spec {
     pub filter: Option<String>,
     /// What becomes of the consumer when nobody follows.
     pub keep: Keep,
-    /// How soon messages are wanted.
-    pub pace: Pace,
 }
 
 /// What becomes of a feed's consumer on the broker when nobody follows any more.
@@ -84,19 +81,13 @@ pub enum Keep {
 
 impl Spec {
     /// Follows a whole partition.
-    pub fn partition(
-        partition: Partition,
-        durable: String,
-        description: String,
-        pace: Pace,
-    ) -> Self {
+    pub fn partition(partition: Partition, durable: String, description: String) -> Self {
         Self {
             stream: streams::name(partition),
             durable,
             description,
             filter: None,
             keep: Keep::Always,
-            pace,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::panic::resume_unwind;
 
 use chat4all_domain::Partition;
-use chat4all_nats::reader::{self, Feed, Pace, Spec};
+use chat4all_nats::reader::{self, Feed, Spec};
 use chat4all_nats::{Log, Stored};
 use futures::FutureExt;
 use futures::future::try_join_all;
@@ -52,7 +52,7 @@ impl Intake {
         let feeds = from.iter().map(|(partition, after)| {
             let durable = format!("projector-{partition}");
             let description = "folds the partition into the read models".to_owned();
-            let spec = Spec::partition(*partition, durable, description, Pace::Together);
+            let spec = Spec::partition(*partition, durable, description);
             let opening = Feed::open(log.clone(), spec, *after);
             async move { Ok((*partition, *after, opening.await?)) }
         });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use chat4all_cli::embedded::{ClusterOptions, Nats, NatsCluster, NatsOptions, temp_dir};
 use chat4all_domain::Partition;
-use chat4all_nats::reader::{self, Feed, Keep, Pace, Spec};
+use chat4all_nats::reader::{self, Feed, Keep, Spec};
 use chat4all_nats::{Log, streams};
 use fastrand::Rng;
 use futures::StreamExt;
@@ -92,7 +92,6 @@ fn whole() -> Spec {
         partition(),
         DURABLE.to_owned(),
         "a test's reader".to_owned(),
-        Pace::Together,
     )
 }
 
@@ -147,7 +146,6 @@ impl Scene {
             durable: "filtered-00".to_owned(),
             filter: Some(FILTER.to_owned()),
             keep: Keep::Always,
-            pace: Pace::Together,
             ..whole()
         };
         let mut feed = Feed::open(filtered, spec, 0).await.unwrap();

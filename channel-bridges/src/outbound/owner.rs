@@ -8,7 +8,7 @@ use std::time::Duration;
 use chat4all_domain::delivery::{self, Event};
 use chat4all_domain::{AccountId, Recorded, Timestamp, message};
 use chat4all_nats::lease::Lease;
-use chat4all_nats::reader::{self, Feed, Pace, Spec};
+use chat4all_nats::reader::{self, Feed, Spec};
 use chat4all_nats::{Change, Log, Stored};
 use chat4all_service::Chain;
 use tokio::task::JoinSet;
@@ -80,12 +80,7 @@ impl Owner {
         };
         let kind = worker.kind;
         let what = format!("bridge of {kind}, partition {partition}");
-        let spec = Spec::partition(
-            partition,
-            format!("bridge-{kind}-{partition}"),
-            what,
-            Pace::Soon,
-        );
+        let spec = Spec::partition(partition, format!("bridge-{kind}-{partition}"), what);
         let feed = open_feed(&worker.log, &spec, after).await;
         info!(%partition, after, level_at, "owns partition {partition} for {kind}, folding from {after}");
         Self {

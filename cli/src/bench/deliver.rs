@@ -8,6 +8,7 @@ use chat4all_nats::Log;
 use futures::TryStreamExt as _;
 use reqwest::Method;
 use serde_json::json;
+use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use super::aim::Aim;
@@ -82,7 +83,8 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
     let log = stack.log().await?;
     let flow = Flow::new(&stack, Post::prepare(&stack, recipients)?).await?;
 
-    let (mut accepted, mut handed_over, mut read) = (vec![], vec![], vec![]);
+    let (mut accepted, mut handed_over) = (vec![], vec![]);
+    let (mut delivered, mut read) = (vec![], vec![]);
     let (mut behind, mut syncs) = (vec![], vec![]);
     for round in 1..=plan.rounds {
         progress(format_args!("deliver: round {round}"));
@@ -106,6 +108,7 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
             sleep(Duration::from_millis(20)).await;
         };
         flow.all_handed_over(&stack).await?;
+        delivered.push(delivered_per_second(&stack, run.counted).await?);
         let messages = (after.posted - before.posted) as f64;
         read.push(messages / (run.took + begun.elapsed()).as_secs_f64());
         syncs.push((after.synced - before.synced) as f64 / messages);
@@ -114,6 +117,8 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
     report.add(what, "/s", &accepted);
     let what = "(b2) messages handed to the provider, closed loop";
     report.aim(what, "/s", &handed_over, Aim::AtLeast(1_500.0));
+    let what = "(b2) messages DELIVERED in the same window";
+    report.add(what, "/s", &delivered);
     let what = "(b2) messages until all are READ, the drain at the end included";
     report.add(what, "/s", &read);
     let what = "(b2) fsyncs (synced appends) per message, accepted through READ, webhooks included";
@@ -121,6 +126,23 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
     let what = "(b2) projector's lag when the load ends";
     report.add(what, "events", &behind);
     stack.stop().await
+}
+
+/// `DeliveryDelivered` that were recorded between two moments, for each second. They come when the provider tells of them: in a
+/// steady state as many as are handed over.
+async fn delivered_per_second(
+    system: &System,
+    (from, until): (OffsetDateTime, OffsetDateTime),
+) -> anyhow::Result<f64> {
+    let mut connection = system.database().await?;
+    let query = "select count(*) from chat4all.delivery_events
+                 where type = 'DeliveryDelivered' and recorded_at >= $1 and recorded_at < $2";
+    let count: i64 = sqlx::query_scalar(query)
+        .bind(from)
+        .bind(until)
+        .fetch_one(&mut connection)
+        .await?;
+    Ok(count as f64 / (until - from).as_seconds_f64())
 }
 
 /// Sums at one moment.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use chat4all_service::clock;
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -34,6 +36,8 @@ pub(super) struct Flow {
 pub(super) struct Rates {
     pub accepted: f64,
     pub handed_over: f64,
+    /// When it was counted, by the clock of everybody here.
+    pub counted: (OffsetDateTime, OffsetDateTime),
     pub took: Duration,
 }
 
@@ -70,8 +74,8 @@ impl Flow {
         }
         let begun = Instant::now();
         let mut taken = system.handed_over().await?;
-        let mut window: Option<(Instant, u64, u64)> = None;
-        let rates = loop {
+        let mut window: Option<(Instant, OffsetDateTime, u64, u64)> = None;
+        let (accepted, handed_over, counted) = loop {
             // A client that has ended was refused: nobody has told them to stop yet.
             if let Some(ended) = clients.try_join_next() {
                 ended.context("a client panicked")??;
@@ -85,13 +89,14 @@ impl Flow {
             let posted = self.next.load(Ordering::Relaxed);
             match window {
                 None if begun.elapsed() >= WARM_UP => {
-                    window = Some((Instant::now(), posted, taken));
+                    window = Some((Instant::now(), clock::now(), posted, taken));
                 }
-                Some((from, posted_before, taken_before)) if from.elapsed() >= time => {
+                Some((from, since, posted_before, taken_before)) if from.elapsed() >= time => {
                     let per_second = |count: u64| count as f64 / from.elapsed().as_secs_f64();
                     break (
                         per_second(posted - posted_before),
                         per_second(taken - taken_before),
+                        (since, clock::now()),
                     );
                 }
                 None | Some(_) => {}
@@ -103,12 +108,11 @@ impl Flow {
             client.context("a client panicked")??;
         }
         self.make_room(taken);
-        let (accepted, handed_over) = rates;
-        let took = begun.elapsed();
         Ok(Rates {
             accepted,
             handed_over,
-            took,
+            counted,
+            took: begun.elapsed(),
         })
     }
 

@@ -7,7 +7,7 @@ use chat4all_domain::{
     ConversationId, Event as _, MessageId, Partition, Position, Timestamp, conversation, delivery,
     identity, message, reader,
 };
-use chat4all_nats::reader::{Feed, Keep, Pace, Spec};
+use chat4all_nats::reader::{Feed, Keep, Spec};
 use chat4all_nats::{Log, Stored, streams, subject};
 use chat4all_service::telemetry::trace::TRACEPARENT;
 use clap::Args;
@@ -116,7 +116,6 @@ async fn follow(
             description: "chat4all log --follow".to_owned(),
             filter: None,
             keep: Keep::WhileFollowed,
-            pace: Pace::Soon,
         };
         let mut feed = Feed::open(log.clone(), spec, after).await?;
         let found = found.clone();

@@ -118,7 +118,7 @@ impl Feed {
             .await;
         found.map_err(|error| self.consumer_error(error.into()))?;
         let handles = (self.log.jetstream().clone(), self.log.client().clone());
-        let opened = Pull::open(handles, (stream, durable), self.spec.pace).await;
+        let opened = Pull::open(handles, (stream, durable)).await;
         opened.map_err(|error| self.consumer_error(error.into()))
     }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use chat4all_domain::Partition;
-use chat4all_nats::reader::{self, Feed, Keep, Pace, Spec};
+use chat4all_nats::reader::{self, Feed, Keep, Spec};
 use chat4all_nats::{Log, ReadError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -116,7 +116,6 @@ async fn follow(log: &Log, partition: Partition, after: u64) -> Result<Feed, rea
             partition,
             format!("rebuild-{partition}-{}", Uuid::now_v7().simple()),
             "chat4all rebuild".to_owned(),
-            Pace::AtOnce,
         )
     };
     Feed::open(log.clone(), spec, after).await

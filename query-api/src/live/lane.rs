@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chat4all_domain::{ConversationId, Partition};
-use chat4all_nats::reader::{Keep, Pace, Spec};
+use chat4all_nats::reader::{Keep, Spec};
 use chat4all_nats::{Log, streams, subject};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -65,7 +65,6 @@ impl Lane {
                 .is_none()
                 .then(|| EVERYTHING_PARKED.to_owned()),
             keep: Keep::WhileFollowed,
-            pace: Pace::Soon,
         }
     }
 

@@ -126,7 +126,7 @@ section! {
         format: LogFormat = log_format().or(LogFormat::Json),
         /// Where spans are sent (OTLP over HTTP, protobuf): the collector's address without `/v1/traces`. Without TLS: put a collector beside this process.
         otlp_endpoint: Option<Url> = address("an address such as http://127.0.0.1:4318", &["http"]).optional(),
-        /// The share of traces that is kept, where the caller has not decided already. Trace ids exist also without.
+        /// The share of traces that is kept, where the caller has not decided already. Trace ids exist also without. Nothing is kept without `otlp_endpoint`.
         sample_ratio: f64 = ratio().or(1.0),
     }
 }

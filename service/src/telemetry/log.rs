@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::sync::OnceLock;
 
 use opentelemetry::trace::{SpanContext, TraceContextExt};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use tracing::dispatcher::WeakDispatch;
@@ -116,8 +116,15 @@ struct Line<'a> {
     trace_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     span_id: Option<String>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    fields: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "as_object")]
+    fields: &'a [(&'static str, Value)],
+}
+
+fn as_object<S: Serializer>(
+    fields: &[(&'static str, Value)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(fields.iter().map(|(name, value)| (name, value)))
 }
 
 fn text_line(
@@ -144,11 +151,11 @@ fn text_line(
     line
 }
 
-/// An event's fields; the message is told apart.
+/// An event's fields, in their order; the message is told apart.
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: Map<String, Value>,
+    others: Vec<(&'static str, Value)>,
 }
 
 impl Fields {
@@ -156,9 +163,7 @@ impl Fields {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
             ("message", other) => self.message = other.to_string(),
-            (name, value) => {
-                self.others.insert(name.to_owned(), value);
-            }
+            (name, value) => self.others.push((name, value)),
         }
     }
 }

@@ -94,6 +94,8 @@ where
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
+        // Nothing but our own spans makes spans: which one is current the registry knows.
+        .with_context_activation(false)
         .with_filter(filter::filter_fn(|metadata| {
             metadata.is_span() && *metadata.level() <= LevelFilter::INFO
         }));
@@ -111,7 +113,12 @@ fn provider(config: &config::Telemetry, role: &'static str) -> Result<SdkTracerP
         .with_service_name(format!("chat4all-{role}"))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
-    let ratio = Box::new(Sampler::TraceIdRatioBased(config.sample_ratio));
+    // Without a collector there are ids and nothing to keep, and nobody further on is asked to keep it.
+    let ratio = config
+        .otlp_endpoint
+        .as_ref()
+        .map_or(0.0, |_| config.sample_ratio);
+    let ratio = Box::new(Sampler::TraceIdRatioBased(ratio));
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(Sampler::ParentBased(ratio));

@@ -145,15 +145,19 @@ fn nonsense_starts_a_trace_of_its_own() {
 
 #[test]
 fn trace_ids_exist_where_no_trace_is_kept_and_no_line_written() {
-    let (captured, dispatch, _guard) = capture("sample_ratio = 0.0\nfilter = 'off'\n");
-    dispatcher::with_default(&dispatch, || {
-        info_span!("request").in_scope(|| {
-            info!("unheard");
-            let traceparent = trace::current_traceparent().unwrap();
-            assert!(traceparent.ends_with("-00"), "not sampled: {traceparent}");
+    let none = "sample_ratio = 0.0\notlp_endpoint = 'http://127.0.0.1:1'\nfilter = 'off'\n";
+    let nowhere = "sample_ratio = 1.0\nfilter = 'off'\n";
+    for settings in [none, nowhere] {
+        let (captured, dispatch, _guard) = capture(settings);
+        dispatcher::with_default(&dispatch, || {
+            info_span!("request").in_scope(|| {
+                info!("unheard");
+                let traceparent = trace::current_traceparent().unwrap();
+                assert!(traceparent.ends_with("-00"), "not sampled: {traceparent}");
+            });
         });
-    });
-    assert_eq!(captured.text(), "");
+        assert_eq!(captured.text(), "");
+    }
 }
 
 #[test]
