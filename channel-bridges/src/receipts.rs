@@ -122,19 +122,24 @@ impl Receipts {
         Ok(found)
     }
 
-    /// Records what `report` says about the message it is for, or puts it aside.
+    /// Records what `report` says about the message it is for, or puts it aside. Whoever may have begun with it before may have
+    /// put it aside, too: that copy is dealt with.
     ///
     /// # Errors
     /// [`Error`]: try again later.
     pub async fn place(
         &self,
         (kind, account, settings): (ChannelKind, &AccountId, &Account),
-        report: &Report,
+        (report, begun): (&Report, bool),
         raw: &str,
         traceparent: Option<&str>,
     ) -> Result<Placed, Error> {
         let known = self.place_known((kind, account, settings), report, traceparent);
         if known.await? == Placed::Recorded {
+            if begun {
+                self.collect((kind, account, settings), &report.provider_id)
+                    .await?;
+            }
             return Ok(Placed::Recorded);
         }
         let subject = parked_receipt(kind, account, &report.provider_id);

@@ -46,12 +46,9 @@ impl Fullness {
     pub fn fullest_percent(&self) -> u64 {
         let percent = |stream: &Stream| {
             let max = stream.max_bytes.load(Ordering::Relaxed);
-            stream
-                .bytes
-                .load(Ordering::Relaxed)
-                .saturating_mul(100)
-                .checked_div(max)
-                .unwrap_or(0)
+            let bytes = stream.bytes.load(Ordering::Relaxed);
+            // Rounded as `accepts` does, so that both turn at the same byte.
+            bytes.checked_div(max / 100).unwrap_or(0)
         };
         self.0.iter().map(percent).max().unwrap_or(0)
     }
@@ -104,5 +101,23 @@ pub async fn measure(log: &Log) {
                 warn!(partition = %partition, %error, "could not ask how full partition {partition} is")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_that_is_shown_turns_at_the_byte_at_which_nothing_new_is_accepted() {
+        let partition = Partition::new(0).unwrap();
+        let turns = (1_u64 << 20) / 100 * ACCEPT_UP_TO_PERCENT;
+        for (bytes, accepts) in [(turns - 1, true), (turns, false)] {
+            let fullness = Fullness::new(vec![(bytes, 1 << 20)]);
+            assert_eq!(fullness.accepts(partition), accepts, "{bytes}");
+            let below = fullness.fullest_percent() < ACCEPT_UP_TO_PERCENT;
+            assert_eq!(below, accepts, "{bytes}");
+        }
+        assert_eq!(Fullness::new(vec![(7, 0)]).fullest_percent(), 0, "no limit");
     }
 }

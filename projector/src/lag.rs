@@ -40,23 +40,27 @@ impl Progress {
         }
     }
 
-    /// These are ours now, and stand here.
+    /// These are ours now, halted ones among them, and stand here.
     pub fn begin(&self, checkpoints: &BTreeMap<Partition, Checkpoint>) {
         let now = Timestamp::from(clock::now());
-        let level = |at: &Checkpoint| Level {
-            sequence: at.sequence,
-            current_at: at.recorded_at.unwrap_or(now),
-        };
         let mut partitions = self.partitions();
         for partition in partitions.keys() {
             if !checkpoints.contains_key(partition) {
                 self.metrics.forget(*partition);
             }
         }
-        *partitions = checkpoints
-            .iter()
-            .map(|(partition, at)| (*partition, level(at)))
-            .collect();
+        let level = |(partition, at): (&Partition, &Checkpoint)| {
+            let recorded_at = at.recorded_at.unwrap_or(now);
+            // One that was level a moment ago was so then, however old its last event is.
+            let before = partitions.get(partition).map(|known| known.current_at);
+            let level = Level {
+                sequence: at.sequence,
+                current_at: before.map_or(recorded_at, |before| before.max(recorded_at)),
+            };
+            (*partition, level)
+        };
+        let begun: BTreeMap<_, _> = checkpoints.iter().map(level).collect();
+        *partitions = begun;
     }
 
     pub fn folded(&self, run: &Run) {
@@ -125,6 +129,10 @@ mod tests {
         assert_eq!(metrics.lag_events(partition), 7);
         let behind = progress.partitions()[&partition].current_at;
         assert_eq!(behind, at(60_000), "behind since it was last level");
+        // Another session, because another partition was halted, say.
+        progress.begin(&BTreeMap::from([(partition, checkpoint)]));
+        let behind = progress.partitions()[&partition].current_at;
+        assert_eq!(behind, at(60_000), "still behind since then");
         let run = Run {
             partition,
             first: 11,

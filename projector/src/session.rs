@@ -126,9 +126,12 @@ impl Projector {
         let mut checkpoints = checkpoint::read(&mut connection)
             .await
             .map_err(Error::Checkpoints)?;
+        // A halted one is ours and is not folded: its lag is to be seen all the same.
+        let ours = self.config.owned.borrow().clone();
+        checkpoints.retain(|partition, _| ours.contains(partition));
+        self.progress.begin(&checkpoints);
         checkpoints.retain(|partition, _| owned.contains(partition));
         self.same_log(&checkpoints).await?;
-        self.progress.begin(&checkpoints);
         let from: BTreeMap<_, _> = checkpoints
             .iter()
             .map(|(partition, at)| (*partition, at.sequence))

@@ -10,6 +10,7 @@ mod membership;
 mod redrive;
 mod refusals;
 mod role;
+mod room;
 mod sending;
 mod stack;
 

@@ -1,98 +1,26 @@
 //! `chat4all doctor`: nothing to say of a system that is well, and for each thing that is broken a sentence and a remedy.
 
+mod broker;
+mod log;
+mod nodes;
+mod readers;
+mod said;
+mod server;
+
 use std::collections::BTreeMap;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use chat4all_cli::embedded::{Nats, NatsOptions, chat4all_program, temp_dir};
+use chat4all_cli::embedded::{chat4all_program, temp_dir};
 use rustix::process::Signal;
-use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::place;
 use crate::support::up::{Up, send};
+use said::{Said, Variables, command, doctor, with};
 
 /// How long readiness may take to become a metric.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// As `chat4all doctor` has it.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    answer: Value,
-}
-
-impl Said {
-    fn findings(&self) -> impl Iterator<Item = &Value> {
-        self.answer["findings"].as_array().unwrap().iter()
-    }
-
-    /// The finding of `area` that says `words`; it must have a remedy with `mend` in it.
-    #[track_caller]
-    fn has(&self, weight: &str, area: &str, words: &str, mend: &str) {
-        let wanted = |one: &&Value| {
-            one["weight"] == weight
-                && one["area"] == area
-                && one["what"].as_str().unwrap().contains(words)
-        };
-        let found = self.findings().find(wanted);
-        let found =
-            found.unwrap_or_else(|| panic!("no {weight} `{words}` of {area} in {:#}", self.answer));
-        assert!(!found["right"].as_str().unwrap().is_empty());
-        assert!(found["mend"].as_str().unwrap().contains(mend), "{found:#}");
-        assert_eq!(
-            self.code,
-            i32::from(self.findings().any(|one| one["weight"] == "wrong"))
-        );
-    }
-
-    #[track_caller]
-    fn is_well(&self) {
-        let wrong: Vec<_> = self
-            .findings()
-            .filter(|one| one["weight"] == "wrong")
-            .collect();
-        assert!(
-            wrong.is_empty() && self.code == 0 && self.answer["well"] == true,
-            "{:#}",
-            self.answer
-        );
-    }
-}
-
-fn command(variables: &BTreeMap<String, String>, arguments: &[&str]) -> Command {
-    let mut command = Command::new(chat4all_program().unwrap());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CHAT4ALL_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .arg("doctor")
-        .args(arguments)
-        .envs(variables)
-        .stdin(Stdio::null());
-    command
-}
-
-fn doctor(variables: &BTreeMap<String, String>, arguments: &[&str]) -> Said {
-    let output: Output = command(variables, arguments)
-        .arg("--json")
-        .output()
-        .unwrap();
-    let complained = String::from_utf8_lossy(&output.stderr);
-    let answer = serde_json::from_slice(&output.stdout);
-    Said {
-        code: output.status.code().unwrap(),
-        answer: answer.unwrap_or_else(|error| panic!("{error}: {complained}")),
-    }
-}
-
-fn with(variables: &BTreeMap<String, String>, name: &str, value: &str) -> BTreeMap<String, String> {
-    let mut variables = variables.clone();
-    variables.insert(name.to_owned(), value.to_owned());
-    variables
-}
 
 #[test]
 fn every_mistake_of_a_configuration_is_named_with_its_variable() {
@@ -167,7 +95,7 @@ async fn a_running_system_is_well_and_what_is_broken_in_it_is_named() {
     let up = up.await.unwrap();
     let variables = up.variables();
     let role = variables["CHAT4ALL_URL"].clone();
-    let ask = |variables: &BTreeMap<String, String>| {
+    let ask = |variables: &Variables| {
         let variables = variables.clone();
         let role = role.clone();
         tokio::task::block_in_place(move || doctor(&variables, &["--role", &role]))
@@ -307,8 +235,8 @@ async fn page_with(role: &str, line: &str) -> String {
 /// With the role frozen, so that it does not mend what is done to its rows.
 async fn the_read_models_are_told_apart(
     up: &Up,
-    variables: &BTreeMap<String, String>,
-    ask: &impl Fn(&BTreeMap<String, String>) -> Said,
+    variables: &Variables,
+    ask: &impl Fn(&Variables) -> Said,
 ) {
     tokio::task::block_in_place(|| {
         let output = Command::new(chat4all_program().unwrap())
@@ -380,35 +308,4 @@ async fn the_read_models_are_told_apart(
         .unwrap();
     let said = ask(variables);
     said.has("wrong", "read_models", "does not know: 99", "newer release");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_does_not_write_or_has_no_log_is_named() {
-    let dir = temp_dir().unwrap();
-    let mut options = NatsOptions::in_dir(dir.path());
-    "2m".clone_into(&mut options.sync_interval);
-    let nats = Nats::start(options).await.unwrap();
-    let variables = BTreeMap::from(
-        [
-            ("CHAT4ALL_NATS__URL", nats.url()),
-            ("CHAT4ALL_NATS__MONITOR_URL", nats.monitor_url()),
-            ("CHAT4ALL_AUTH__HS256_SECRET", "x".repeat(64)),
-            ("CHAT4ALL_IDS__SECRET", "0".repeat(64)),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    );
-    let arguments = ["--only", "broker", "--only", "log"];
-    let said = tokio::task::block_in_place(|| doctor(&variables, &arguments));
-    said.has(
-        "wrong",
-        "broker",
-        "acknowledges before it has written to disk",
-        "NATS_SYNC_INTERVAL=always",
-    );
-    said.has(
-        "wrong",
-        "log",
-        "not on the broker: EVT-00, EVT-01",
-        "chat4all provision",
-    );
 }

@@ -1,6 +1,11 @@
 //! The `nats …` commands of docs/operations.md: the tool itself is not fetched, so each is taken apart, and what it would do is
 //! done on a running system through the same API. That shows that streams, buckets, keys, subjects and sequences of the page
-//! exist and that the broker allows what it says; that the tool takes these words is shown by nothing here.
+//! exist and that the broker allows what it says; that the tool takes these words is shown by nothing here. The `psql …` commands
+//! are typed as they stand ([`psql`]), those of ours are understood ([`mod@chat4all`]).
+
+mod chat4all;
+pub mod psql;
+mod query;
 
 use std::process::Command;
 
@@ -217,8 +222,17 @@ fn chat4all(system: &System, arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {said}");
 }
 
-/// Every command of the page that begins with `nats`, word by word: in blocks one to a line, in sentences between backticks.
+/// Every command of the page that begins with `nats`, word by word.
 fn commands(page: &str) -> Vec<Vec<String>> {
+    let code = code(page);
+    let commands = code
+        .iter()
+        .filter_map(|line| line.trim().strip_prefix("nats "));
+    commands.map(words).collect()
+}
+
+/// What can be typed: each line of the page's blocks, and in its sentences what stands between backticks.
+fn code(page: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (number, part) in page.split("```").enumerate() {
         if number % 2 == 1 {
@@ -228,10 +242,7 @@ fn commands(page: &str) -> Vec<Vec<String>> {
             found.extend(spans.map(|span| span.replace('\n', " ")));
         }
     }
-    let commands = found
-        .iter()
-        .filter_map(|line| line.trim().strip_prefix("nats "));
-    commands.map(words).collect()
+    found
 }
 
 /// Without what follows behind a pipe or is a comment; quotes hold a word together.

@@ -5,6 +5,7 @@
 mod faults;
 pub mod histories;
 mod poison;
+mod role;
 mod scenes;
 pub mod stack;
 pub mod story;

@@ -48,9 +48,9 @@ pub async fn deal_with(inbox: &Inbox, work: &Work) {
 }
 
 async fn insist(inbox: &Inbox, work: &Work) {
-    let mut wait = FIRST_WAIT;
+    let (mut wait, mut begun) = (FIRST_WAIT, work.begun);
     loop {
-        let done = match once(inbox, work).await {
+        let done = match once(inbox, work, begun).await {
             Err(Trouble::Lasting { why, source }) => {
                 if let Some(source) = source {
                     error!(account = %work.account, error = %Chain(&*source), why, "an inbound item cannot be dealt with: {why}");
@@ -66,15 +66,17 @@ async fn insist(inbox: &Inbox, work: &Work) {
             }
         }
         tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+        (wait, begun) = ((wait * 2).min(LONGEST_WAIT), true);
     }
 }
 
-async fn once(inbox: &Inbox, work: &Work) -> Result<(), Trouble> {
+async fn once(inbox: &Inbox, work: &Work, begun: bool) -> Result<(), Trouble> {
     let traceparent = current_traceparent().or_else(|| work.traceparent.clone());
     match &work.item.what {
         Ok(What::Message(incoming)) => take_in(inbox, &work.account, incoming, traceparent).await,
-        Ok(What::Receipt(report)) => receipt(inbox, work, report, traceparent.as_deref()).await,
+        Ok(What::Receipt(report)) => {
+            receipt(inbox, work, (report, begun), traceparent.as_deref()).await
+        }
         Err(unreadable) => park(inbox, work, unreadable.0).await,
     }
 }
@@ -135,7 +137,7 @@ fn passing(error: impl std::error::Error + Send + Sync + 'static) -> Trouble {
 async fn receipt(
     inbox: &Inbox,
     work: &Work,
-    report: &Report,
+    (report, begun): (&Report, bool),
     traceparent: Option<&str>,
 ) -> Result<(), Trouble> {
     let Some(settings) = inbox.config.accounts.get(&work.account) else {
@@ -144,7 +146,7 @@ async fn receipt(
     let whose = (inbox.kind, &work.account, settings);
     let placed = inbox
         .receipts
-        .place(whose, report, &work.item.raw, traceparent);
+        .place(whose, (report, begun), &work.item.raw, traceparent);
     match placed.await {
         Ok(Placed::Recorded | Placed::Parked) => Ok(()),
         Err(error) => Err(not_recorded(error)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat4all_domain::AccountId;
 use chat4all_nats::lease::Lease;
-use chat4all_nats::reader::{Feed, Keep, Pace, Spec};
+use chat4all_nats::reader::{Feed, Keep, Spec};
 use chat4all_nats::{Stored, codec, streams};
 use chat4all_service::Chain;
 use tokio::task::JoinSet;
@@ -44,6 +44,8 @@ pub struct Work {
     pub account: AccountId,
     pub item: Item,
     pub traceparent: Option<String>,
+    /// Another owner may have begun with it.
+    pub begun: bool,
     /// The call it came in.
     call: u64,
 }
@@ -63,6 +65,8 @@ pub async fn own(inbox: Arc<Inbox>, lease: Lease) -> Result<(), Error> {
 struct Owner {
     inbox: Arc<Inbox>,
     feed: Feed,
+    /// With calls up to here an owner before may have begun.
+    begun: u64,
     lanes: HashMap<LaneKey, VecDeque<Work>>,
     ready: VecDeque<LaneKey>,
     working: JoinSet<(LaneKey, u64)>,
@@ -82,13 +86,14 @@ impl Owner {
             description: format!("understands what came in through {kind}"),
             filter: Some(subject(kind)),
             keep: Keep::Always,
-            pace: Pace::Soon,
         };
         let feed = open_feed(&inbox.log, &spec, after).await;
+        let begun = end(&inbox).await;
         info!(channel = %kind, after, "owns what comes in through {kind}, from {after}");
         Self {
             inbox,
             feed,
+            begun,
             lanes: HashMap::new(),
             ready: VecDeque::new(),
             working: JoinSet::new(),
@@ -156,6 +161,7 @@ impl Owner {
                 account: account.clone(),
                 item,
                 traceparent: header(codec::TRACEPARENT),
+                begun: stored.sequence <= self.begun,
                 call: stored.sequence,
             };
             let lane = self.lanes.entry(key.clone()).or_insert_with(|| {
@@ -220,6 +226,12 @@ impl Owner {
             }
         }
     }
+}
+
+/// The end of the stream; as good as everything when it does not say.
+async fn end(inbox: &Inbox) -> u64 {
+    let stream = inbox.log.jetstream().get_stream(streams::INBOUND).await;
+    stream.map_or(u64::MAX, |stream| stream.cached_info().state.last_sequence)
 }
 
 fn lane_of(account: &AccountId, item: &Item) -> LaneKey {

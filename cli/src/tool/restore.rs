@@ -35,7 +35,8 @@ Examples:
 The broker must have no streams of Chat4All. ids.secret and log.partitions must be those of the backup. Killed half-way, it
 goes on when it is started again; until then no role starts on that broker. What was accepted after the backup began may be
 missing, and what was handed to a provider after it may be handed over again. Then: chat4all provision, and the roles.
-Exit code: 0 everything is there, 1 it is not; what was wrong is said, and a broker that had something is as it was.")]
+Exit code: 0 everything is there, 1 it is not; what was wrong is said, and a broker that had something is as it was. 130
+interrupted: start it again.")]
 pub struct RestoreCommand {
     #[command(flatten)]
     common: Common,

@@ -44,7 +44,7 @@ pub struct Examined {
 ///
 /// # Errors
 /// [`Error::Incompatible`] when the log was made for other partitions; [`Error::Restoring`] when only a part of it is there;
-/// [`Error::Broker`] when the broker does not answer.
+/// [`Error::Broker`] when the broker does not answer. That a stream has no leader is none, it is in its [`Standing`].
 pub async fn examine(js: &jetstream::Context, layout: &Layout) -> Result<Examined, Error> {
     let mut found = Examined::default();
     for wanted in definitions(layout) {
@@ -63,7 +63,11 @@ pub async fn examine(js: &jetstream::Context, layout: &Layout) -> Result<Examine
             }
         }
     }
-    super::provision::refuse_a_stream_too_many(js, layout).await?;
+    match super::provision::refuse_a_stream_too_many(js, layout).await {
+        // While nobody leads, nobody can say that a stream is not there; the streams without a leader tell why.
+        Err(Error::Broker { .. }) if found.standing.iter().any(|one| !one.has_leader) => {}
+        looked => looked?,
+    }
     Ok(found)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use async_nats::HeaderMap;
 use chat4all_cli::embedded::{ClusterOptions, NatsCluster, temp_dir};
@@ -59,6 +60,10 @@ async fn a_restored_stream_is_the_old_one_message_by_message() {
 
     let said = done(chat4all("nats://127.0.0.1:1", &["backup", "--verify"]).arg(&dir));
     assert!(said.contains("intact"), "{said}");
+    let mut without_us = Command::new("sha256sum");
+    let sums = without_us.args(["-c", "--quiet", "SHA256SUMS"]);
+    let sums = sums.current_dir(&dir).output().unwrap();
+    assert!(sums.status.success(), "{sums:?}");
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(&dir) & 0o777, 0o700);
     for file in std::fs::read_dir(&dir).unwrap() {

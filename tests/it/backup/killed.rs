@@ -1,4 +1,4 @@
-//! Killed half-way.
+//! Killed half-way, or interrupted.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -7,22 +7,40 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::Context;
 use chat4all_cli::embedded::{Nats, Port, temp_dir};
 use chat4all_nats::backup::{RESTORED, RESTORING, Snapshot, Upload, contents};
+use rustix::process::Signal;
+use serde_json::Value;
 
 use super::stage::{backup, chat4all, content, done, js, refused, restore};
 use crate::projector::story::Story;
 use crate::support::log::{client, empty_node, layout, one_node};
+use crate::support::up::send;
 
 /// Kills it with -9 as soon as it has said `words`.
 fn kill_at(command: &mut Command, words: &str) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    let said = output.lines().map(Result::unwrap);
-    assert!(
-        { said }.any(|line| line.contains(words)),
-        "it ended without saying {words:?}"
-    );
+    until_said(&mut child, words);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Ctrl-C as soon as it has said `words`: its exit code, and what it says to that.
+fn interrupt_at(command: &mut Command, words: &str) -> (Option<i32>, String) {
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    until_said(&mut child, words);
+    send(child.id(), Signal::INT);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), said)
+}
+
+fn until_said(child: &mut Child, words: &str) {
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let mut said = output.lines().map(Result::unwrap);
+    assert!(
+        said.any(|line| line.contains(words)),
+        "it ended without saying {words:?}"
+    );
 }
 
 /// A role as a process, killed at the end.
@@ -90,6 +108,11 @@ async fn a_restore_that_was_killed_goes_on_and_nothing_starts_on_half_a_log() {
         said.contains("end it with `chat4all restore` and the same backup"),
         "{said}"
     );
+    let said = refused(&mut chat4all(&url, &["doctor", "--only", "log"]));
+    assert!(
+        said.contains("mend:  end it: `chat4all restore DIR` with the same backup"),
+        "{said}"
+    );
     let said = refused(&mut restore(&url, &other));
     assert!(
         said.contains("the broker has a part of another backup"),
@@ -129,6 +152,40 @@ async fn a_restore_that_was_killed_goes_on_and_nothing_starts_on_half_a_log() {
     let said = refused(&mut restore(&url, &other));
     assert!(said.contains("the broker is not empty"), "{said}");
     assert_same(&old, &new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_was_interrupted_says_so_and_the_same_command_goes_on() {
+    let place = temp_dir().unwrap();
+    let dir = place.path().join("b");
+    let (old, new) = tokio::join!(one_node(), empty_node());
+    let url = new.nats.url();
+    let story = Story::new(&old.log);
+    for number in 1..=20 {
+        story.whole_journeys(number, 1).await;
+    }
+    done(&mut backup(&old.nats.url(), &dir));
+
+    let (code, said) = interrupt_at(&mut restore(&url, &dir), "restored   EVT-01 ");
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("chat4all restore: interrupted"), "{said}");
+    let said = refused(&mut chat4all(&url, &["provision"]));
+    assert!(
+        said.contains("is from a restore that is not complete"),
+        "{said}"
+    );
+
+    let said = done(restore(&url, &dir).arg("--json"));
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["was_complete"], false, "{said}");
+    let made = said["restored"].as_array().unwrap();
+    let again = ["EVT-00", "EVT-01"].map(Value::from);
+    assert!(
+        !made.iter().any(|stream| again.contains(stream)),
+        "what was there was made once more: {said}"
+    );
+    let new = new.opened().await;
+    assert_same(&js(&old.log), &js(&new.log)).await;
 }
 
 async fn assert_same(old: &Context, new: &Context) {

@@ -7,4 +7,4 @@ mod moves;
 mod older;
 mod refusals;
 mod site;
-mod stage;
+pub mod stage;

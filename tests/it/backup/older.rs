@@ -1,15 +1,19 @@
 //! The log and the read models, one of them older than the other.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use chat4all_cli::embedded::temp_dir;
-use chat4all_projector::Error;
+use chat4all_cli::embedded::{Port, temp_dir};
+use rustix::process::Signal;
+use tokio::process::Child;
 
-use super::stage::{backup, done, restore};
-use crate::projector::stack::{How, Stack, assert_same};
+use super::stage::{backup, chat4all, done, restore};
+use crate::projector::stack::{Dump, How, Stack, assert_same};
 use crate::projector::story::Story;
+use crate::rebuild::process::{ended, run};
+use crate::rebuild::scene::LIVE;
 use crate::support::log::empty_node;
+use crate::support::up::send;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_restored_to_an_older_day_catches_up_by_itself() {
@@ -40,51 +44,118 @@ async fn postgres_restored_to_an_older_day_catches_up_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn read_models_ahead_of_a_restored_log_are_refused_and_made_anew() {
-    let place = temp_dir().unwrap();
-    let dir = place.path().join("b");
-    let mut stack = Stack::start().await;
-    let story = Story::new(stack.log());
-    let how = How::into("chat4all");
-    story.whole_journeys(1, 2).await;
-    done(&mut backup(&stack.node.nats.url(), &dir));
-    let as_of_the_backup = stack.fold(&How::into("as_of_the_backup")).await;
-    story.whole_journeys(1_000, 2).await;
-    let ahead = stack.fold(&how).await;
+async fn read_models_ahead_of_a_restored_log_end_the_projector_and_are_made_anew() {
+    let restored = Restored::start().await;
+    let stack = &restored.stack;
+    let words = ["are ahead of the log: the reader of EVT-"];
+    ends_by_itself(stack, &words).await;
 
-    let new = empty_node().await;
-    done(&mut restore(&new.nats.url(), &dir));
-    stack.node = new.opened().await;
-    let mut running = stack.project(&how);
-    let Err(Error::Ahead(why)) = running.ended().await else {
-        panic!("a projector that is ahead of the log must not go on");
-    };
-    assert!(why.to_string().contains("the reader of EVT-"), "{why}");
-    assert_same(&stack.dump("chat4all").await, &ahead);
+    made_anew(stack).await;
+    // Nothing has come since the backup.
+    assert_same(&stack.dump(LIVE).await, &restored.as_of_the_backup);
+    goes_on(stack).await;
+}
 
-    // The log goes on, past every checkpoint: by the numbers alone all would seem well.
+#[tokio::test(flavor = "multi_thread")]
+async fn read_models_of_a_log_that_was_restored_and_has_gone_on_are_made_anew() {
+    let restored = Restored::start().await;
+    let stack = &restored.stack;
+    // Past every checkpoint: by the numbers alone all would seem well.
     let story = Story::new(stack.log());
     story.whole_journeys(5_000, 4).await;
-    let mut running = stack.project(&how);
-    let Err(Error::AnotherLog(why)) = running.ended().await else {
-        panic!("a projector whose log has become another must not go on");
-    };
-    assert!(
-        why.contains("is not the one that was folded there"),
-        "{why}"
-    );
-    assert_same(&stack.dump("chat4all").await, &ahead);
+    let words = [
+        "the read models are of another log: the event at ",
+        "is not the one that was folded there",
+    ];
+    ends_by_itself(stack, &words).await;
 
-    // As the runbook says.
-    let pool = stack.pool("chat4all");
-    sqlx::query("drop schema chat4all cascade")
-        .execute(&pool)
-        .await
-        .unwrap();
-    let anew = stack.fold(&how).await;
-    let fresh = stack.fold(&How::into("fresh")).await;
-    assert_same(&anew, &fresh);
-    assert!(anew["messages"].len() > as_of_the_backup["messages"].len());
+    made_anew(stack).await;
+    let anew = goes_on(stack).await;
+    let then = &restored.as_of_the_backup["messages"];
+    assert!(anew["messages"].len() > then.len());
+}
+
+/// A log that was restored from a backup, read models that are newer, and no role yet.
+struct Restored {
+    stack: Stack,
+    as_of_the_backup: Dump,
+}
+
+impl Restored {
+    async fn start() -> Self {
+        let place = temp_dir().unwrap();
+        let dir = place.path().join("b");
+        let mut stack = Stack::start().await;
+        let story = Story::new(stack.log());
+        story.whole_journeys(1, 2).await;
+        done(&mut backup(&stack.node.nats.url(), &dir));
+        let as_of_the_backup = stack.fold(&How::into("as_of_the_backup")).await;
+        story.whole_journeys(1_000, 2).await;
+        stack.fold(&How::into(LIVE)).await;
+
+        let new = empty_node().await;
+        done(&mut restore(&new.nats.url(), &dir));
+        stack.node = new.opened().await;
+        let mut provision = chat4all(&stack.node.nats.url(), &["provision"]);
+        done(provision.env("CHAT4ALL_POSTGRES__URL", stack.postgres.url()));
+        Self {
+            stack,
+            as_of_the_backup,
+        }
+    }
+}
+
+/// A projector that must not go on says so and ends, and leaves the tables as they are.
+async fn ends_by_itself(stack: &Stack, words: &[&str]) {
+    let ahead = stack.dump(LIVE).await;
+    let said = ended(projector(stack)).await;
+    assert_eq!(said.code, Some(1), "{}", said.errors);
+    for words in words {
+        assert!(said.errors.contains(words), "{}", said.errors);
+    }
+    assert_same(&stack.dump(LIVE).await, &ahead);
+}
+
+/// As the page says.
+async fn made_anew(stack: &Stack) {
+    let said = run(stack, &["--accept-differences"]).await;
+    assert_eq!(said.code, Some(0), "{} {}", said.output, said.errors);
+    // It says what the read models have and that log does not.
+    for words in [
+        "differs      messages: ",
+        "only in the live table; nothing on the log says so",
+        "the new tables are live",
+    ] {
+        assert!(said.output.contains(words), "{}", said.output);
+    }
+}
+
+/// The projector is started again, and everything on the log comes into the tables, also what is new.
+async fn goes_on(stack: &Stack) -> Dump {
+    let story = Story::new(stack.log());
+    story.whole_journeys(9_000, 2).await;
+    let running = projector(stack);
+    stack.level(LIVE).await;
+    send(running.id().unwrap(), Signal::TERM);
+    let said = ended(running).await;
+    assert_eq!(said.code, Some(0), "{}", said.errors);
+    let folded = stack.dump(LIVE).await;
+    assert_same(&folded, &stack.fold(&How::into("fresh")).await);
+    folded
+}
+
+/// The role as its operator has it: a process.
+fn projector(stack: &Stack) -> Child {
+    let listen = format!("127.0.0.1:{}", Port::Any.pick().unwrap());
+    let mut command = chat4all(&stack.node.nats.url(), &["projector"]);
+    command
+        .env("CHAT4ALL_NATS__MONITOR_URL", stack.node.nats.monitor_url())
+        .env("CHAT4ALL_POSTGRES__URL", stack.postgres.url())
+        .env("CHAT4ALL_HTTP__LISTEN", listen)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true).spawn().unwrap()
 }
 
 /// With owners and permissions, which Postgres insists on.

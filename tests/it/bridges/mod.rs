@@ -2,6 +2,7 @@
 
 mod inbound;
 mod outbound;
+mod second_look;
 pub mod stage;
 mod takeover;
 mod trouble;

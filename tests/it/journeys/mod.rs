@@ -1,6 +1,8 @@
 //! Whole journeys through `chat4all up`, as those see them who are not inside: clients over HTTP, customers on the
 //! simulated phone, and an operator who reads the streams with any NATS client.
 
+mod lag;
+mod new_token;
 mod postgres_away;
 mod receive;
 mod received;

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use chat4all_cli::embedded::temp_dir;
+use chat4all_cli::embedded::{chat4all_program, temp_dir};
 use chat4all_service::auth::{Grant, Scope, mint};
 use chat4all_service::clock;
 use reqwest::{Client, Method, StatusCode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Messages;
-use crate::support::up::Up;
+use super::{Messages, until};
+use crate::support::up::{Up, send};
 
 /// The number that `up` itself writes to when it starts.
 pub const FIRST_PHONE: &str = "4915112345678";
@@ -320,6 +321,32 @@ impl System {
         let listen = variables.find_map(|one| one.strip_prefix(b"CHAT4ALL_HTTP__LISTEN="))?;
         let url = format!("http://{}", String::from_utf8_lossy(listen));
         Some(Role { pid, url })
+    }
+
+    /// Asks a role's process to stop, and `up` starts it again: the new one, once it is ready.
+    pub async fn restarted(&self, name: &str) -> Role {
+        let before = self.role(name).unwrap();
+        send(before.pid, Signal::TERM);
+        let look = async || {
+            let now = self.role(name).filter(|now| now.pid != before.pid)?;
+            let asked = self.request(Method::GET, format!("{}/readyz", now.url));
+            let answer = asked.send().await.ok()?;
+            (answer.status() == StatusCode::OK).then_some(now)
+        };
+        let what = format!("`{name}` is ready again");
+        until(&what, look, Option::is_some).await.unwrap()
+    }
+
+    /// What a `chat4all` command answers that has to succeed, for an operator with this configuration file.
+    pub async fn typed(&self, file: &Path, arguments: &[&str]) -> Value {
+        let mut command = Command::new(chat4all_program().unwrap());
+        command.args(arguments).stdin(Stdio::null());
+        command.envs(&self.env).env("CHAT4ALL_CONFIG", file);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 }
 

@@ -5,6 +5,7 @@ mod connections;
 mod elsewhere;
 mod follower;
 mod limits;
+mod poison;
 mod replaced;
 mod resume;
 mod sight;

@@ -103,6 +103,11 @@ async fn who_is_still_catching_up_when_the_log_is_replaced_is_told_to_load_anew(
     let mut level = there.unwrap();
     assert!(level.next().await.unwrap().id.is_some());
 
+    let path = format!("/v1/notifications?token={token}");
+    let thin = Socket::with_buffer(&api.base, &path, None, None).await;
+    let mut thin = thin.unwrap();
+    assert!(matches!(thin.next().await, Came::Frame(frame) if frame["type"] == "connected"));
+
     // Far behind, and slow.
     let protocol = Some("graphql-transport-ws");
     let slow = Socket::with_buffer(&api.base, "/graphql", protocol, Some(4_096)).await;
@@ -127,6 +132,15 @@ async fn who_is_still_catching_up_when_the_log_is_replaced_is_told_to_load_anew(
     let end = told.expect("it is not told").unwrap();
     assert_eq!(end.name.as_deref(), Some("end"), "{end:?}");
     assert_eq!(end.data["code"], "resync", "{end:?}");
+    // A thin client has no cursor: it is told to load anew and to come back.
+    let told = loop {
+        match thin.next().await {
+            Came::Frame(frame) if frame["type"] == "ping" => {}
+            came => break came,
+        }
+    };
+    assert_eq!(told, Came::Frame(json!({"type": "resync"})));
+    assert!(matches!(thin.next().await, Came::Close(1001, _)));
 
     // What had left already, and then the truth.
     let mut shown = 1;

@@ -11,7 +11,7 @@ use super::{of_users, user};
 use crate::journeys::system::{System, text};
 
 const PHONE: &str = "4915150000078";
-const DEAD_LETTERS: &str = "subscription ($after: String) { deadLetterEvents(after: $after) {
+pub const DEAD_LETTERS: &str = "subscription ($after: String) { deadLetterEvents(after: $after) {
     cursor deadLetters { id kind failureReason reason conversationId position } } }";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

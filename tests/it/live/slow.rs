@@ -70,6 +70,56 @@ async fn a_slow_client_is_told_to_resume_while_others_go_on() {
     assert_eq!(here["events"], json!([]), "{here}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_thin_client_is_told_that_it_has_missed_something_and_may_come_back() {
+    let system = System::start();
+    let ana = system.full("ana");
+    let group = of_users(&system, &ana).await;
+    let path = format!("/v1/notifications?token={ana}");
+    let slow = Socket::with_buffer(queries(&system), &path, None, Some(4_096)).await;
+    let mut slow = slow.unwrap();
+    assert!(matches!(slow.next().await, Came::Frame(frame) if frame["type"] == "connected"));
+    let (large, mut written) = (LARGE.repeat(CHARS), 0);
+    while resyncs(&system).await == 0 {
+        let message = text(&group, &large);
+        system.posted(&ana, "/v1/messages", &message, 202).await;
+        written += 1;
+        assert!(written < 300, "it was not overtaken");
+    }
+
+    // It reads again: what had left, then that this is not all, and the end.
+    let mut shown = 0;
+    loop {
+        let Came::Frame(frame) = slow.next().await else {
+            panic!("ended without a word after {shown} of {written}");
+        };
+        match frame["type"].as_str() {
+            Some("new_message") => shown += 1,
+            Some("ping") => {}
+            _ => {
+                assert_eq!(frame, json!({"type": "resync"}));
+                break;
+            }
+        }
+    }
+    assert!(shown < written, "it was not behind: {shown} of {written}");
+    let Came::Close(code, why) = slow.next().await else {
+        panic!("it goes on");
+    };
+    assert_eq!(code, 1001, "{why}");
+    assert!(why.contains("load what is new and come back"), "{why}");
+
+    // What it has missed it has to load; what comes now it is told.
+    let mut again = Socket::open(&system, &path, None).await.unwrap();
+    assert!(matches!(again.next().await, Came::Frame(frame) if frame["type"] == "connected"));
+    let message = text(&group, "hello again");
+    let said = system.posted(&ana, "/v1/messages", &message, 202).await;
+    let Came::Frame(frame) = again.next().await else {
+        panic!("ended");
+    };
+    assert_eq!(frame["message_id"], said["message_id"]);
+}
+
 /// What comes is not of interest, how much is: texts are.
 fn query() -> String {
     of_mine().replace(

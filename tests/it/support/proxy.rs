@@ -15,6 +15,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long an acknowledgement that is to be kept back may take to come.
+const HELD_WITHIN: Duration = Duration::from_secs(30);
+
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -35,6 +38,27 @@ struct Shared {
     cut: Mutex<CancellationToken>,
     /// How long the next acknowledgement of an append, and everything behind it, is kept back.
     stall: Mutex<Option<Duration>>,
+    /// Whose next acknowledgement, and everything behind it, is kept back until somebody lets it go.
+    hold: Mutex<Option<(String, Held)>>,
+}
+
+/// An acknowledgement that is kept back when it comes.
+#[derive(Clone, Default)]
+pub struct Held {
+    come: CancellationToken,
+    gone: CancellationToken,
+}
+
+impl Held {
+    /// Waits until it has come: what it acknowledges is stored, and whoever published does not know.
+    pub async fn has_come(&self) {
+        let come = tokio::time::timeout(HELD_WITHIN, self.come.cancelled());
+        come.await.expect("there was nothing to keep back");
+    }
+    /// Lets it go on, and everything behind it.
+    pub fn let_go(self) {
+        self.gone.cancel();
+    }
 }
 
 impl Proxy {
@@ -50,6 +74,7 @@ impl Proxy {
             swallowed: Mutex::default(),
             cut: Mutex::default(),
             stall: Mutex::default(),
+            hold: Mutex::default(),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let proxy = Self {
@@ -116,6 +141,12 @@ impl Proxy {
     pub fn stalls(&self) -> bool {
         self.shared.stall.lock().unwrap().is_none()
     }
+    /// The next acknowledgement of `stream`, and everything that comes after it, is kept back until it is let go.
+    pub fn hold_once(&self, stream: &str) -> Held {
+        let held = Held::default();
+        *self.shared.hold.lock().unwrap() = Some((stream.to_owned(), held.clone()));
+        held
+    }
     /// Closes every connection there is; new ones are welcome.
     pub fn cut_all(&self) {
         std::mem::take(&mut *self.shared.cut.lock().unwrap()).cancel();
@@ -166,7 +197,11 @@ async fn answers(
         while let Some(length) = frame(&buffer[done..]) {
             let frame = &buffer[done..done + length];
             done += length;
-            if is_ack(frame) {
+            if let Some(held) = shared.holds(frame) {
+                held.come.cancel();
+                held.gone.cancelled().await;
+            }
+            if is_ack(frame, "EVT-") {
                 let stall = shared.stall.lock().unwrap().take();
                 if let Some(time) = stall {
                     tokio::time::sleep(time).await;
@@ -189,6 +224,13 @@ impl Shared {
         counter.fetch_add(1, Ordering::Relaxed);
         lost
     }
+
+    /// Whether this frame is to be kept back, and for whom.
+    fn holds(&self, frame: &[u8]) -> Option<Held> {
+        let mut hold = self.hold.lock().unwrap();
+        let held = hold.take_if(|(stream, _)| is_ack(frame, stream));
+        held.map(|(_, held)| held)
+    }
 }
 
 /// The length of the first frame, if it is complete.
@@ -203,8 +245,8 @@ fn frame(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= length).then_some(length)
 }
 
-/// `{"stream":"EVT-03", "seq":17}` – an answer to a publish, and nothing else begins like this.
-fn is_ack(frame: &[u8]) -> bool {
+/// `{"stream":"EVT-03", "seq":17}` – an answer to a publish into a stream whose name begins like this, and nothing else does.
+fn is_ack(frame: &[u8], stream: &str) -> bool {
     if !frame.starts_with(b"MSG ") {
         return false;
     }
@@ -212,8 +254,8 @@ fn is_ack(frame: &[u8]) -> bool {
         return false;
     };
     let payload = &frame[line + 2..];
-    payload.starts_with(b"{\"stream\":\"EVT-")
-        && payload.windows(6).any(|bytes| bytes == b"\"seq\":")
+    let begin = format!("{{\"stream\":\"{stream}");
+    payload.starts_with(begin.as_bytes()) && payload.windows(6).any(|bytes| bytes == b"\"seq\":")
 }
 
 fn without_other_servers(frame: &[u8]) -> Vec<u8> {

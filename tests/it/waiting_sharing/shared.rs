@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chat4all_domain::delivery::Event;
@@ -13,17 +12,11 @@ use chat4all_service::clock;
 use rustix::process::Signal;
 use serde_json::json;
 use time::OffsetDateTime;
-use tokio::task::JoinSet;
 
+use super::load::{Load, all_the_same};
 use super::site::{Extra, leases, reached, shares};
-use crate::guarantees::system::{Logged, System, log_of, phone};
-use crate::whole_system::in_flight::{self, InFlight};
-use crate::whole_system::{
-    Messages, all_read, compare, handed_over, on_the_log, shown, total, without,
-};
+use crate::guarantees::system::{Logged, System};
 
-const LANES: usize = 48;
-const CLIENTS: usize = 6;
 /// The roles, and what their leases are called.
 const ROLES: [(&str, &str); 2] = [("projector", "projector"), ("bridges", "bridge-whatsapp")];
 /// Leases are even that soon after any change.
@@ -75,41 +68,16 @@ async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm
     all_have(&system, &[4, 4], EVEN, "even again after it woke").await;
     load.goes_on().await;
 
+    assert_eq!(load.asked_again(), 0, "the log was there all the time");
     let accepted = load.finish().await;
-    all_read(&system, total(&accepted)).await;
-    let log = log_of(&system.env).await;
-    let up = system.first_conversation().await;
-    let calls = system.taken().await;
-    let (firsts, repeats) = in_flight::apart(&calls);
-    println!("{} accepted, {} calls", total(&accepted), calls.len());
-    compare("the log", &accepted, &without(&up, on_the_log(&log)));
-    compare(
-        "the read models",
-        &accepted,
-        &without(&up, shown(&system).await),
-    );
-    compare("the provider", &accepted, &handed_over(&firsts));
-    let moments = [frozen, killed].map(|moment| InFlight::at(&log, moment));
-    let bound: BTreeSet<_> = moments.iter().flat_map(InFlight::attempts).collect();
-    let unexplained: Vec<_> = repeats
-        .iter()
-        .filter(|repeat| !bound.contains(&repeat.repeated))
-        .collect();
-    assert!(
-        unexplained.is_empty(),
-        "repeated without a reason: {unexplained:?}"
-    );
+    let log = all_the_same(&system, &accepted, &[frozen, killed]).await;
     let slept = attempts_of(&log, &second, frozen, woken);
     assert_eq!(slept, 0, "attempts of a worker that stood still");
     let (before, after) = (
         attempts_of(&log, &second, OffsetDateTime::UNIX_EPOCH, frozen),
         attempts_of(&log, &second, woken, clock::now()),
     );
-    println!(
-        "{} in flight at the freeze and the kill, {} repeated; attempts of the frozen one: {before} before, {after} after",
-        bound.len(),
-        repeats.len()
-    );
+    println!("attempts of the frozen one: {before} before, {after} after");
     assert!(before > 0 && after > 0, "it worked before, and again after");
     for (what, gone, moment) in [
         ("SIGSTOP", &second, frozen),
@@ -222,72 +190,4 @@ fn attempts(log: &[Logged]) -> impl Iterator<Item = (OffsetDateTime, OffsetDateT
             _ => None,
         })
     })
-}
-
-/// Clients that post all the time, each in conversations of its own, one message after the other.
-struct Load {
-    system: Arc<System>,
-    done: Arc<AtomicBool>,
-    clients: JoinSet<Messages>,
-}
-
-impl Load {
-    async fn start(system: &Arc<System>) -> Self {
-        let done = Arc::new(AtomicBool::new(false));
-        let mut clients = JoinSet::new();
-        for client in 0..CLIENTS {
-            let mut groups = Vec::new();
-            for i in (client..LANES).step_by(CLIENTS) {
-                groups.push(system.group("ana", &[phone(i)]).await);
-            }
-            let (system, done) = (Arc::clone(system), Arc::clone(&done));
-            clients.spawn(async move {
-                let mut told = Messages::new();
-                for number in 0.. {
-                    if done.load(Ordering::SeqCst) {
-                        break;
-                    }
-                    let group: &String = &groups[number % groups.len()];
-                    let accepted = system.say("ana", group, &number.to_string()).await;
-                    let messages = told.entry(group.clone()).or_default();
-                    messages.push(accepted.text("message_id"));
-                    // Some 100 messages/s together.
-                    tokio::time::sleep(Duration::from_millis(60)).await;
-                }
-                told
-            });
-        }
-        let system = Arc::clone(system);
-        Self {
-            system,
-            done,
-            clients,
-        }
-    }
-
-    /// The provider is handed a hundred more.
-    async fn goes_on(&self) {
-        let taken = async || {
-            let stats = self
-                .system
-                .simulator(reqwest::Method::GET, "stats", None)
-                .await;
-            stats["calls"]["accepted"].as_u64().unwrap()
-        };
-        let before = taken().await;
-        let patience = Duration::from_secs(60);
-        reached("a hundred more", patience, taken, |taken| {
-            *taken >= before + 100
-        })
-        .await;
-    }
-
-    async fn finish(mut self) -> Messages {
-        self.done.store(true, Ordering::SeqCst);
-        let mut told = Messages::new();
-        while let Some(client) = self.clients.join_next().await {
-            told.extend(client.unwrap());
-        }
-        told
-    }
 }

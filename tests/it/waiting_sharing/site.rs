@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -137,7 +138,11 @@ pub fn by_number(calls: &[Call]) -> BTreeMap<String, Vec<String>> {
 pub async fn leases(system: &System, role: &str) -> BTreeMap<u8, String> {
     let url = &system.env["CHAT4ALL_NATS__URL"];
     let client = crate::support::log::client(url, "observer").await;
-    let jetstream = async_nats::jetstream::new(client);
+    leases_on(&jetstream::new(client), role).await
+}
+
+/// The same over a connection that is there.
+pub async fn leases_on(jetstream: &jetstream::Context, role: &str) -> BTreeMap<u8, String> {
     let leases = jetstream.get_stream_no_info("KV_LEASES").await.unwrap();
     let mut found = BTreeMap::new();
     for partition in 0..8_u8 {

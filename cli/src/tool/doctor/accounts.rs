@@ -1,16 +1,23 @@
 //! The accounts at providers, by what the bridges have learnt about them.
 
+use std::time::Duration;
+
 use chat4all_domain::Timestamp;
 use chat4all_nats::{Client, Log, streams};
 use chat4all_service::{Config, clock};
 use futures::TryStreamExt as _;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::finding::{Area, Finding};
 
+/// How long all of it may take: without a leader the list of keys may begin and not end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Looks at what stands in the bucket about each account.
 pub async fn look(config: &Config, client: &Client) -> Vec<Finding> {
-    let entries = match entries(client).await {
+    let entries = timeout(PATIENCE, entries(config, client)).await;
+    let entries = match entries.unwrap_or_else(|late| Err(late.into())) {
         Ok(entries) => entries,
         Err(error) => {
             return vec![Finding::wrong(
@@ -22,29 +29,26 @@ pub async fn look(config: &Config, client: &Client) -> Vec<Finding> {
         }
     };
     let now = Timestamp::from(clock::now());
-    let found = entries.iter().flat_map(|(key, state)| {
-        let account = key
-            .split_once('.')
-            .map_or(key.as_str(), |(_, account)| account);
-        if config.channels.contains_key(account) {
-            state_findings(account, state, now)
-        } else {
-            Vec::new()
-        }
-    });
+    let found = entries
+        .iter()
+        .flat_map(|(account, state)| state_findings(account, state, now));
     found.collect()
 }
 
-/// `<kind>.<account>` and what is known of it.
-async fn entries(client: &Client) -> anyhow::Result<Vec<(String, Value)>> {
+/// The accounts of this configuration, and what is known of each. Their keys are `<kind>.<account>`; those of single
+/// customers are longer, and there may be many.
+async fn entries(config: &Config, client: &Client) -> anyhow::Result<Vec<(String, Value)>> {
     let bucket = Log::context(client)
         .get_key_value(streams::CHANNEL_STATE)
         .await?;
     let keys: Vec<String> = bucket.keys().await?.try_collect().await?;
     let mut entries = Vec::new();
     for key in keys {
-        if let Some(value) = bucket.get(&key).await? {
-            entries.push((key, serde_json::from_slice(&value)?));
+        let account = key.split_once('.').map_or(&*key, |(_, account)| account);
+        if config.channels.contains_key(account)
+            && let Some(value) = bucket.get(&key).await?
+        {
+            entries.push((account.to_owned(), serde_json::from_slice(&value)?));
         }
     }
     Ok(entries)

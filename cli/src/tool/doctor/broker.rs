@@ -59,9 +59,9 @@ fn unconnected(config: &Config, error: &anyhow::Error) -> Finding {
             &format!("at least {MIN_MAX_PAYLOAD} bytes: a webhook call may be that large"),
             "set `max_payload: 8MB` in the server's configuration (nats/nats-server.conf has it) and reload it",
         ),
-        Some(connect::Error::Credentials(_)) => wrong(
-            "the credentials file of NATS cannot be read".into(),
-            "a file that this user may read",
+        Some(connect::Error::Credentials(why)) => wrong(
+            format!("the credentials file of NATS cannot be read: {why}"),
+            "a credentials file that this user may read",
             "set CHAT4ALL_NATS__CREDENTIALS_FILE, or the file's mode",
         ),
         Some(error) if error.passes() => wrong(
@@ -69,11 +69,18 @@ fn unconnected(config: &Config, error: &anyhow::Error) -> Finding {
             "a nats-server with JetStream",
             "start it (`systemctl start chat4all-nats`), or set CHAT4ALL_NATS__URL",
         ),
-        _ => wrong(
-            format!("NATS on {urls} refuses the connection: {error:#}"),
-            "the user that the server knows",
-            "set CHAT4ALL_NATS__USER and CHAT4ALL_NATS__PASSWORD, or CHAT4ALL_NATS__CREDENTIALS_FILE",
-        ),
+        refused => {
+            // Without the sentence around it, which asks whether the server is up: it is.
+            let why = match refused {
+                Some(error) => Chain(error).to_string(),
+                None => format!("{error:#}"),
+            };
+            wrong(
+                format!("NATS on {urls} refuses the connection: {why}"),
+                "the user that the server knows",
+                "set CHAT4ALL_NATS__USER and CHAT4ALL_NATS__PASSWORD, or CHAT4ALL_NATS__CREDENTIALS_FILE",
+            )
+        }
     }
 }
 

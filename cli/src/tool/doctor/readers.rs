@@ -9,7 +9,7 @@ use chat4all_nats::{Log, streams};
 use chat4all_postgres::checkpoint;
 use chat4all_service::{Config, clock};
 use futures::TryStreamExt as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Checkpoints;
 use super::finding::{Area, Finding};
@@ -31,7 +31,12 @@ struct Place {
 
 /// Looks at owners and readers; those that are behind are looked at twice. `rows` are the read models' checkpoints.
 pub async fn look(config: &Config, log: &Log, rows: Option<&Checkpoints>) -> Vec<Finding> {
-    let mut found = owners(config, log).await;
+    let held = timeout(PATIENCE, held(log)).await;
+    let mut found = match held.unwrap_or_else(|late| Err(late.into())) {
+        Ok(held) => owners(config, log, &held),
+        // Who cannot be asked is not nobody.
+        Err(error) => return vec![unanswered(&error)],
+    };
     let first = match places(log, rows).await {
         Ok(places) => places,
         Err(error) => {
@@ -152,10 +157,8 @@ fn durables(all: Vec<consumer::Info>, places: &mut BTreeMap<String, Place>) {
     }
 }
 
-/// Partitions that nobody works on.
-async fn owners(config: &Config, log: &Log) -> Vec<Finding> {
-    // The bucket is in memory: after a restart of the broker it is made again by the first worker. Until then nobody works.
-    let held = held(log).await.unwrap_or_default();
+/// Partitions that nobody works on, by the leases there are.
+fn owners(config: &Config, log: &Log, held: &BTreeSet<String>) -> Vec<Finding> {
     let kinds: BTreeSet<_> = config.channels.values().map(kind).collect();
     let bridges = kinds
         .into_iter()

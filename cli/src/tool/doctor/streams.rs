@@ -3,6 +3,7 @@
 use async_nats::jetstream;
 use chat4all_nats::fullness::ACCEPT_UP_TO_PERCENT;
 use chat4all_nats::streams::{self, Drift, Error, Examined, Layout, Standing};
+use chat4all_service::Chain;
 
 use super::finding::{Area, Finding};
 
@@ -11,7 +12,7 @@ const FILLING_PERCENT: u64 = 80;
 
 /// What is wrong with the log, and whether it can be opened.
 pub struct Look {
-    /// Every stream is there and is of this log.
+    /// Every stream is there, is of this log, and has a leader.
     pub is_whole: bool,
     /// What was found.
     pub findings: Vec<Finding>,
@@ -21,7 +22,8 @@ pub struct Look {
 pub async fn look(js: &jetstream::Context, layout: &Layout) -> Look {
     match streams::examine(js, layout).await {
         Ok(examined) => Look {
-            is_whole: examined.missing.is_empty(),
+            is_whole: examined.missing.is_empty()
+                && examined.standing.iter().all(|one| one.has_leader),
             findings: findings(&examined),
         },
         Err(error) => Look {
@@ -45,9 +47,13 @@ fn refused(error: &Error) -> Finding {
             "a log that is complete",
             "end it: `chat4all restore DIR` with the same backup".into(),
         ),
-        Error::Broker { .. } => Finding::wrong(
+        // Its own words are those of `provision`: nothing is set up here.
+        Error::Broker { stream, source } => Finding::wrong(
             Area::Log,
-            format!("{error}: the broker did not answer"),
+            format!(
+                "the broker did not answer for {stream}: {}",
+                Chain(&**source)
+            ),
             "a broker with JetStream and a leader",
             "look at `nats server report jetstream`, and at the nodes' logs",
         ),
@@ -133,7 +139,8 @@ fn standing(one: &Standing) -> Vec<Finding> {
             "start the nodes that are away; `nats server report jetstream` names them",
         ));
     }
-    if !one.behind.is_empty() {
+    // Without a leader nobody knows how far the copies are, not even the one that is up.
+    if one.has_leader && !one.behind.is_empty() {
         found.push(Finding::wrong(
             Area::Log,
             format!(
@@ -164,6 +171,29 @@ mod tests {
             .iter()
             .map(|finding| finding.weight)
             .collect()
+    }
+
+    #[test]
+    fn a_stream_without_a_leader_says_that_and_nothing_of_its_copies() {
+        let says = |has_leader| -> Vec<String> {
+            let one = Standing {
+                stream: "EVT-00".to_owned(),
+                bytes: 0,
+                max_bytes: 1_000,
+                has_leader,
+                behind: vec!["node-2".to_owned(), "node-3".to_owned()],
+            };
+            let found = standing(&one);
+            found.into_iter().map(|finding| finding.what).collect()
+        };
+        assert_eq!(
+            says(false),
+            ["EVT-00 has no leader: nothing can be stored in it"]
+        );
+        assert_eq!(
+            says(true),
+            ["EVT-00: the copy on node-2 and node-3 is away or behind"]
+        );
     }
 
     #[test]

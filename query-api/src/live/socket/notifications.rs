@@ -92,9 +92,14 @@ async fn converse(
                         wire.say(Message::Text(frame.clone())).await?;
                     }
                 }
-                Some(Err((End::Overtaken | End::Left | End::LogChanged, _))) | None => {
+                ended => {
+                    let reason = match ended {
+                        Some(Err((End::LogChanged, _))) => {
+                            "The log is not the same any more; load anew and come back."
+                        }
+                        _ => "More has happened than was taken; load what is new and come back.",
+                    };
                     wire.say(text(r#"{"type":"resync"}"#)).await?;
-                    let reason = "More has happened than was taken; load what is new and come back.";
                     return Ok(Farewell::close(GOING_AWAY, reason));
                 }
             },

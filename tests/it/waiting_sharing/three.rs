@@ -1,0 +1,171 @@
+//! Three workers of each role share everything that is shared: what goes out, what comes in, what is folded, and redrives. One of
+//! each is killed under load, among them the one that works on redrives, and then the broker, which forgets all leases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use chat4all_cli::embedded::is_running;
+use chat4all_nats::connect;
+use chat4all_service::clock;
+use rustix::process::Signal;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::load::{Load, all_the_same};
+use super::site::{Extra, PATIENCE, leases, leases_on, reached, shares};
+use crate::guarantees::system::System;
+use crate::support::log;
+use crate::support::up::send;
+use crate::whole_system::in_flight;
+
+/// What is shared, as its leases are called. Of the last two only partition 0 has work.
+const SHARED: [&str; 4] = [
+    "projector",
+    "bridge-whatsapp",
+    "inbound-whatsapp",
+    "redrive",
+];
+/// Leases are even that soon after any change.
+const EVEN: Duration = Duration::from_secs(30);
+/// What a killed worker had is somebody else's.
+const TAKEN_OVER: Duration = Duration::from_secs(15);
+
+/// Who has which partition, by what is shared.
+type Held = BTreeMap<&'static str, BTreeMap<u8, String>>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_the_broker_is() {
+    let system = Arc::new(System::split().await);
+    let latency = json!({"fault": {"kind": "latency", "ms": [50, 150]}});
+    system.fault(latency).await;
+    let mut projectors = Team::of("projector", "projector");
+    let mut bridges = Team::of("bridges", "bridge-whatsapp");
+    for team in [&mut projectors, &mut bridges] {
+        team.grow(&system, &[4, 4]).await;
+        team.grow(&system, &[2, 3, 3]).await;
+    }
+    even(&system, EVEN, "even with three").await;
+    let load = Load::start(&system).await;
+    load.goes_on().await;
+
+    // One of each: whoever works on redrives, and a projector that nobody starts again.
+    let redriver = leases(&system, "redrive").await[&0].clone();
+    let projector = projectors.extras.keys().next().unwrap().clone();
+    let killed = bridges.kill(&system, &redriver).await;
+    projectors.kill(&system, &projector).await;
+    let dead = [redriver, projector];
+    let look = async || held(&system).await;
+    reached("taken over from the killed", TAKEN_OVER, look, |held| {
+        held.values().all(|leases| {
+            let mut workers = leases.values();
+            leases.len() == 8 && workers.all(|worker| !dead.contains(worker))
+        })
+    })
+    .await;
+    for team in [&mut projectors, &mut bridges] {
+        // `up` starts its own again, and nobody the others.
+        if team.extras.len() < 2 {
+            team.grow(&system, &[2, 3, 3]).await;
+        }
+    }
+    even(&system, EVEN, "even again after the kills").await;
+    load.goes_on().await;
+
+    let forgotten = kill(system.process("nats-server").unwrap()).await;
+    let begun = Instant::now();
+    broker_is_back(&system).await;
+    let left = EVEN.saturating_sub(begun.elapsed());
+    even(&system, left, "even again with another broker").await;
+    load.goes_on().await;
+
+    println!("{} posts had to be repeated", load.asked_again());
+    let accepted = load.finish().await;
+    all_the_same(&system, &accepted, &[killed, forgotten]).await;
+    let calls = system.taken().await;
+    let overtaken = in_flight::overtaken(&calls);
+    assert!(
+        overtaken.is_empty(),
+        "called again after a later message of the same recipient: {overtaken:?}"
+    );
+}
+
+/// The workers of a role, beside that of `up`.
+struct Team {
+    role: &'static str,
+    /// Leases of which each of them has some.
+    shares: &'static str,
+    /// The process of each, by its name in the leases.
+    extras: BTreeMap<String, Extra>,
+}
+
+impl Team {
+    fn of(role: &'static str, shares: &'static str) -> Self {
+        Self {
+            role,
+            shares,
+            extras: BTreeMap::new(),
+        }
+    }
+
+    /// One more, when it has its share.
+    async fn grow(&mut self, system: &System, wanted: &[usize]) {
+        let before: BTreeSet<_> = leases(system, self.shares).await.into_values().collect();
+        let extra = Extra::start(system, self.role).await;
+        let look = async || leases(system, self.shares).await;
+        let even = |leases: &BTreeMap<u8, String>| shares(leases) == wanted;
+        reached(self.role, EVEN, look, even).await;
+        let after: BTreeSet<_> = leases(system, self.shares).await.into_values().collect();
+        let new: Vec<_> = after.difference(&before).cloned().collect();
+        let [name] = &new[..] else {
+            panic!("{new:?} are new");
+        };
+        self.extras.insert(name.clone(), extra);
+    }
+
+    /// Kills the worker of that name; when it was seen dead.
+    async fn kill(&mut self, system: &System, name: &str) -> OffsetDateTime {
+        let extra = self.extras.remove(name);
+        let pid = match &extra {
+            Some(extra) => extra.child.id(),
+            None => system.process(self.role).unwrap(),
+        };
+        kill(pid).await
+    }
+}
+
+/// `kill -9`; when it was seen dead.
+async fn kill(pid: u32) -> OffsetDateTime {
+    send(pid, Signal::KILL);
+    while is_running(pid) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    clock::now()
+}
+
+async fn even(system: &System, within: Duration, what: &str) {
+    let look = async || held(system).await;
+    reached(what, within, look, |held| {
+        held.values().all(|leases| shares(leases) == [2, 3, 3])
+    })
+    .await;
+}
+
+async fn held(system: &System) -> Held {
+    let client = log::client(&system.env["CHAT4ALL_NATS__URL"], "observer").await;
+    let jetstream = jetstream::new(client);
+    let mut all = Held::new();
+    for shared in SHARED {
+        all.insert(shared, leases_on(&jetstream, shared).await);
+    }
+    all
+}
+
+/// Waits until `up` has started it again.
+async fn broker_is_back(system: &System) {
+    let url = system.env["CHAT4ALL_NATS__URL"].as_str();
+    let config = connect::Config::new(url, "observer");
+    let look = async || connect::connect(&config).await.is_ok();
+    reached("broker is back", PATIENCE, look, |back| *back).await;
+}
