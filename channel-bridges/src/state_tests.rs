@@ -154,6 +154,24 @@ fn an_operator_brings_the_next_try_forward_and_leaves_the_providers_wish() {
 }
 
 #[test]
+fn a_breaker_that_an_operator_resumes_is_tried_at_once_by_one_and_closes_when_that_was_sent() {
+    let mut state = broken();
+    assert_eq!(state.meaning(at(110)), Meaning::Wait(at(130)));
+    assert!(state.resume(decided(110, "anna")));
+    assert_eq!(state.resumed.as_ref().unwrap().by, "anna");
+    assert_eq!(state.meaning(at(110)), Meaning::Probe);
+    // It is its time already: nothing changes, and nobody else has decided it.
+    assert!(!state.resume(decided(111, "bert")));
+    assert_eq!(state.resumed.as_ref().unwrap().by, "anna");
+    assert!(state.claim_probe(at(112), TIMING));
+    assert!(!state.claim_probe(at(112), TIMING), "one at a time");
+    assert_eq!(state.meaning(at(112)), Meaning::Wait(at(142)));
+    assert!(state.went(&Went::Sent, true, at(113), TIMING));
+    assert_eq!(state.meaning(at(113)), Meaning::Open);
+    assert_eq!(state.broken, None);
+}
+
+#[test]
 fn a_state_is_read_as_it_was_written_and_one_without_anything_is_an_open_one() {
     let mut state = after(&[refused(), throttled(90, true)]);
     assert!(state.trip(at(100), (10, 20), TIMING));

@@ -99,7 +99,7 @@ fn delivering_and_rebuilding() {
     let wanted = [
         ("(b2) messages accepted, closed loop", false),
         ("(b2) messages handed to the provider, closed loop", true),
-        ("(b2) messages DELIVERED in the same window", false),
+        ("(b2) messages DELIVERED in the same window", true),
         ("(b2) fsyncs (synced appends) per message", false),
         ("(b2) projector's lag when the load ends", false),
         ("(d) rebuild / COPY", true),

@@ -201,6 +201,32 @@ async fn a_running_system_is_well_and_what_is_broken_in_it_is_named() {
     );
     bucket.delete("whatsapp.whatsapp-main").await.unwrap();
 
+    // One that an operator has stopped: nothing is wrong, and somebody should know.
+    let word = |what: &str| {
+        let arguments = [
+            "channels",
+            what,
+            "whatsapp-main",
+            "--reason",
+            "incident 4711",
+        ];
+        operator(&variables, &[&arguments[..], &["--by", "anna"]].concat());
+    };
+    word("pause");
+    let said = ask(&variables);
+    said.has(
+        "notice",
+        "channels",
+        "anna has stopped account `whatsapp-main`",
+        "chat4all channels resume whatsapp-main",
+    );
+    assert!(said.answer.to_string().contains("(incident 4711)"));
+    said.is_well();
+    word("resume");
+    let said = ask(&variables);
+    said.is_well();
+    assert!(!said.answer.to_string().contains("has stopped account"));
+
     // A bucket that somebody removed.
     js.delete_stream("KV_LANES").await.unwrap();
     let said = ask(&variables);
@@ -212,6 +238,20 @@ async fn a_running_system_is_well_and_what_is_broken_in_it_is_named() {
     );
 
     the_read_models_are_told_apart(&up, &variables, &ask).await;
+}
+
+/// A command on this installation that has to succeed.
+#[track_caller]
+fn operator(variables: &Variables, arguments: &[&str]) {
+    let output = tokio::task::block_in_place(|| {
+        Command::new(chat4all_program().unwrap())
+            .args(arguments)
+            .envs(variables)
+            .output()
+            .unwrap()
+    });
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
 }
 
 /// The metrics, as soon as they have `line`.
@@ -238,13 +278,7 @@ async fn the_read_models_are_told_apart(
     variables: &Variables,
     ask: &impl Fn(&Variables) -> Said,
 ) {
-    tokio::task::block_in_place(|| {
-        let output = Command::new(chat4all_program().unwrap())
-            .arg("provision")
-            .envs(variables)
-            .output();
-        assert!(output.unwrap().status.success());
-    });
+    operator(variables, &["provision"]);
     let mut postgres = PgConnection::connect(&variables["CHAT4ALL_POSTGRES__URL"])
         .await
         .unwrap();

@@ -6,6 +6,7 @@
 mod chat4all;
 pub mod psql;
 mod query;
+mod room;
 
 use std::process::Command;
 
@@ -101,8 +102,7 @@ impl Asks {
                 Ok(())
             }
             ["stream", "edit", name, "--max-bytes", size] => {
-                let number = size.strip_suffix("GB").ok_or("a size in GB")?;
-                let bytes = number.parse::<i64>().map_err(said)? << 30;
+                let bytes = bytes(size)?;
                 let mut config = self.stream(name).await?.cached_info().config.clone();
                 config.max_bytes = bytes;
                 let edited = self.js.update_stream(config).await.map_err(said)?;
@@ -177,6 +177,12 @@ impl Asks {
             .then_some(last)
             .ok_or(format!("no message, or no number: {word}"))
     }
+}
+
+/// A size as the tool takes it.
+fn bytes(size: &str) -> Result<i64, String> {
+    let number = size.strip_suffix("GB").ok_or("a size in GB")?;
+    Ok(number.parse::<i64>().map_err(said)? << 30)
 }
 
 fn said(error: impl std::fmt::Display) -> String {

@@ -118,7 +118,7 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
     let what = "(b2) messages handed to the provider, closed loop";
     report.aim(what, "/s", &handed_over, Aim::AtLeast(1_500.0));
     let what = "(b2) messages DELIVERED in the same window";
-    report.add(what, "/s", &delivered);
+    report.aim(what, "/s", &delivered, Aim::AtLeast(1_500.0));
     let what = "(b2) messages until all are READ, the drain at the end included";
     report.add(what, "/s", &read);
     let what = "(b2) fsyncs (synced appends) per message, accepted through READ, webhooks included";

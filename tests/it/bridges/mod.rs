@@ -2,8 +2,10 @@
 
 mod inbound;
 mod outbound;
+mod rate;
 mod second_look;
 pub mod stage;
 mod takeover;
 mod trouble;
 mod waits;
+mod woken;

@@ -12,6 +12,7 @@ use chat4all_domain::{
     AccountId, Address, ChannelKind, ConversationId, Delivery, IdSecret, Message, MessageId,
     ParticipantId, Revision, Text, Timestamp, UserId, delivery::Event, message,
 };
+use chat4all_nats::resolved::{self, Found};
 use chat4all_nats::{Change, Log, Store};
 use chat4all_service::metrics::Metrics;
 use chat4all_simulator::{
@@ -53,9 +54,16 @@ pub struct Worker {
     runtime: Option<Runtime>,
     work: JoinHandle<Result<(), RunError>>,
     stop: CancellationToken,
+    log: Log,
 }
 
 impl Worker {
+    /// How many of its appends were refused because somebody else's was there.
+    pub fn refused_appends(&self) -> u64 {
+        let answers = resolved::Answer::ALL.into_iter();
+        let counts = answers.map(|answer| self.log.resolved().count(answer, Found::Another));
+        counts.sum()
+    }
     /// As a signal would: finishes what is under way.
     pub async fn stop(mut self) {
         self.stop.cancel();
@@ -206,13 +214,15 @@ impl Stage {
             .unwrap();
         let work = runtime.spawn(async move {
             let log = Log::open(client(&url, &name).await, &layout(1)).await;
-            let bridges = Bridges::new(&log.unwrap(), &config, &metrics).unwrap();
+            let log = log.unwrap();
+            let bridges = Bridges::new(&log, &config, &metrics).unwrap();
             let routes = bridges.routes();
             let listener = match listen {
                 Some(listen) => Some(tokio::net::TcpListener::bind(listen).await.unwrap()),
                 None => None,
             };
-            ready.send(()).unwrap();
+            // Who waits for it holds the other end.
+            assert!(ready.send(log).is_ok(), "nobody waits for the bridges");
             let served = async {
                 if let Some(listener) = listener {
                     axum::serve(listener, routes)
@@ -224,11 +234,12 @@ impl Stage {
             let ((), ended) = tokio::join!(served, bridges.run(until));
             ended
         });
-        is_ready.await.expect("the bridges start");
+        let log = is_ready.await.expect("the bridges start");
         Worker {
             runtime: Some(runtime),
             work,
             stop,
+            log,
         }
     }
 

@@ -6,3 +6,4 @@ mod listed;
 mod parked;
 mod redriven;
 mod scene;
+mod without_postgres;

@@ -40,13 +40,16 @@ async fn partitions_that_nobody_works_on_are_named_with_the_role_that_takes_them
     };
     let all = "00 01 02 03 04 05 06 07";
     let bridges = (nobody(all, "bridge-whatsapp"), "start `chat4all bridges`");
+    // Of these only the first partition has work.
+    let inbound = (nobody("00", "inbound-whatsapp"), bridges.1);
+    let redrive = (nobody("00", "redrive"), bridges.1);
     let projector = (nobody(all, "projector"), "start `chat4all projector`");
 
     let said = ask();
-    for (says, mend) in [&bridges, &projector] {
+    for (says, mend) in [&bridges, &inbound, &redrive, &projector] {
         said.has("wrong", "readers", says, mend);
     }
-    assert_eq!(said.wrong("readers").len(), 2, "{:#}", said.answer);
+    assert_eq!(said.wrong("readers").len(), 4, "{:#}", said.answer);
 
     // One that works on everything.
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -57,8 +60,10 @@ async fn partitions_that_nobody_works_on_are_named_with_the_role_that_takes_them
         held.push(lease.expect("nobody asked it to stop"));
     }
     let said = ask();
-    said.has("wrong", "readers", &bridges.0, bridges.1);
-    assert_eq!(said.wrong("readers").len(), 1, "{:#}", said.answer);
+    for (says, mend) in [&bridges, &inbound, &redrive] {
+        said.has("wrong", "readers", says, mend);
+    }
+    assert_eq!(said.wrong("readers").len(), 3, "{:#}", said.answer);
 
     // All but one have somebody. A lease ages out when nobody renews it, so they are made anew for each look.
     let bucket = node.log.jetstream().get_key_value(streams::LEASES).await;
@@ -67,6 +72,10 @@ async fn partitions_that_nobody_works_on_are_named_with_the_role_that_takes_them
     loop {
         for partition in node.log.partitions().all().filter(|one| one.number() != 3) {
             let key = format!("bridge-whatsapp.{partition}");
+            bucket.put(key, "somebody".into()).await.unwrap();
+        }
+        for role in ["inbound-whatsapp", "redrive"] {
+            let key = format!("{role}.00");
             bucket.put(key, "somebody".into()).await.unwrap();
         }
         let said = ask();

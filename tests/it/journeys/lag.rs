@@ -1,15 +1,18 @@
-//! Lag that grows, and the places where docs/operations.md looks for its cause: `chat4all lag`, the projector's metrics, its log.
-//! First a partition is halted, then Postgres is away; after the repair nothing is behind.
+//! Lag that grows, by the steps of docs/operations.md: `chat4all lag`, the doctor, the projector's metrics, its log. First a
+//! partition is halted, then the projector stands still, then Postgres is away; after each repair nothing is behind.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use chat4all_cli::embedded::{Postgres, PostgresOptions, temp_dir};
+use chat4all_cli::embedded::{Postgres, PostgresOptions, chat4all_program, temp_dir};
+use rustix::process::Signal;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::system::{System, text};
 use super::until;
+use crate::support::up::send;
 
 const PHONE: &str = "4915170000001";
 
@@ -64,6 +67,29 @@ async fn lag_is_seen_where_it_is_with_its_cause_and_is_gone_after_the_repair() {
     assert_eq!(projector_says(&system, "halted").await, BTreeMap::new());
     assert_eq!(projector_says(&system, "dead_letters_total").await, one);
 
+    // It stands still, as on a suspended machine; its own metrics stand, too.
+    let projector = system.role("projector").unwrap();
+    send(projector.pid, Signal::STOP);
+    let behind = async || told(&system, &file).await;
+    before = 0;
+    for _ in 0..2 {
+        say().await;
+        let grown = |told: &BTreeMap<String, u64>| told[partition] > before;
+        let seen = until("it grows while nobody folds", behind, grown).await;
+        before = seen[partition];
+    }
+    let wrong = async || wrong(&system, &file).await;
+    let nobody = "nobody works on partitions 00 01 02 03 04 05 06 07 of `projector`";
+    until("the doctor says that nobody works on it", wrong, |said| {
+        said.iter().any(|what| what == nobody)
+    })
+    .await;
+    send(projector.pid, Signal::CONT);
+    until("nothing is behind once it goes on", lag, Lag::is_none).await;
+    until("the doctor finds nothing", wrong, Vec::is_empty).await;
+    let now = system.role("projector").unwrap();
+    assert_eq!(now, projector, "another one did it");
+
     postgres.stop().await.unwrap();
     say().await;
     until(
@@ -93,15 +119,8 @@ struct Lag {
 
 impl Lag {
     async fn of(system: &System, file: &Path) -> Self {
-        let rows = system.typed(file, &["lag", "--json"]).await;
-        let rows = rows.as_array().unwrap().iter();
-        let models = rows.filter(|row| row["reader"] == "read models");
-        let behind = |row: &Value| {
-            let partition = row["partition"].as_str().unwrap().to_owned();
-            (partition, row["behind"].as_u64().unwrap())
-        };
         Self {
-            told: models.map(behind).collect(),
+            told: told(system, file).await,
             measured: projector_says(system, "lag_events").await,
         }
     }
@@ -121,6 +140,34 @@ impl Lag {
             && self.told.iter().all(told)
             && self.measured.iter().all(measured)
     }
+}
+
+/// How far the read models are behind, as `chat4all lag` says it.
+async fn told(system: &System, file: &Path) -> BTreeMap<String, u64> {
+    let rows = system.typed(file, &["lag", "--json"]).await;
+    let rows = rows.as_array().unwrap().iter();
+    let models = rows.filter(|row| row["reader"] == "read models");
+    let behind = |row: &Value| {
+        let partition = row["partition"].as_str().unwrap().to_owned();
+        (partition, row["behind"].as_u64().unwrap())
+    };
+    models.map(behind).collect()
+}
+
+/// What `chat4all doctor --only readers` finds wrong.
+async fn wrong(system: &System, file: &Path) -> Vec<String> {
+    let mut command = Command::new(chat4all_program().unwrap());
+    command.args(["doctor", "--only", "readers", "--json"]);
+    command.envs(&system.env).env("CHAT4ALL_CONFIG", file);
+    command.stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = said["findings"].as_array().unwrap().iter();
+    let wrong = findings.filter(|one| one["weight"] == "wrong");
+    wrong
+        .map(|one| one["what"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// How `/metrics` ends a series of one partition.

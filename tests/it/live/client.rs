@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -124,6 +125,15 @@ impl Socket {
         }
     }
 
+    /// Everything that comes until the connection ends, frame headers included, within `patience`. Nothing is answered meanwhile,
+    /// not even what a WebSocket answers by itself.
+    pub async fn silent_to_the_end(mut self, patience: Duration) -> Vec<u8> {
+        let mut all = Vec::new();
+        let read = self.0.get_mut().read_to_end(&mut all);
+        timeout(patience, read).await.expect("it goes on").unwrap();
+        all
+    }
+
     /// The next update of a subscription: what `next` says of its one field.
     #[track_caller]
     pub fn update(&mut self) -> impl Future<Output = Value> {
@@ -144,10 +154,32 @@ impl Socket {
 
 /// A stream of server-sent events.
 pub struct Events {
-    response: reqwest::Response,
+    source: Source,
     unread: String,
     /// The beginning of a letter whose rest has not come yet.
     half: Vec<u8>,
+}
+
+/// Where their bytes come from.
+enum Source {
+    Client(reqwest::Response),
+    /// Of a machine that keeps as little as it can.
+    Raw(TcpStream),
+}
+
+impl Source {
+    /// The next bytes; `None` at the end.
+    async fn chunk(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Self::Client(response) => Some(response.chunk().await.ok()??.to_vec()),
+            Self::Raw(stream) => {
+                let mut chunk = vec![0; 4_096];
+                let read = stream.read(&mut chunk).await.ok()?;
+                chunk.truncate(read);
+                (read > 0).then_some(chunk)
+            }
+        }
+    }
 }
 
 /// One of them; an id alone has neither name nor data.
@@ -186,11 +218,38 @@ impl Events {
             return Err(response.status().as_u16());
         }
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Ok(Self {
-            response,
+        Ok(Self::of(Source::Client(response)))
+    }
+
+    /// As [`Events::open`], of a machine that keeps as little as it can for who does not read.
+    pub async fn with_buffer(system: &System, token: &str, path: &str, buffer: u32) -> Self {
+        let address = queries(system).trim_start_matches("http://");
+        let address: SocketAddr = address.parse().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(buffer).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        // HTTP/1.0: a body whose length nobody knows comes as it is, and not in chunks.
+        let request = format!(
+            "GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let byte = timeout(PATIENCE, stream.read_u8()).await;
+            head.push(byte.expect("nothing came").unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert_eq!(head.split(' ').nth(1), Some("200"), "{head}");
+        assert!(head.contains("text/event-stream"), "{head}");
+        Self::of(Source::Raw(stream))
+    }
+
+    const fn of(source: Source) -> Self {
+        Self {
+            source,
             unread: String::new(),
             half: Vec::new(),
-        })
+        }
     }
 
     /// The next event; `None` at the end.
@@ -203,20 +262,16 @@ impl Events {
                     return Some(event);
                 }
             }
-            let chunk = timeout(PATIENCE, self.response.chunk()).await;
-            match chunk.expect("nothing came") {
-                Ok(Some(bytes)) => {
-                    self.half.extend_from_slice(&bytes);
-                    let whole = match std::str::from_utf8(&self.half) {
-                        Ok(all) => all.len(),
-                        Err(error) => error.valid_up_to(),
-                    };
-                    let rest = self.half.split_off(whole);
-                    let whole = std::mem::replace(&mut self.half, rest);
-                    self.unread.push_str(&String::from_utf8(whole).unwrap());
-                }
-                Ok(None) | Err(_) => return None,
-            }
+            let chunk = timeout(PATIENCE, self.source.chunk()).await;
+            let bytes = chunk.expect("nothing came")?;
+            self.half.extend_from_slice(&bytes);
+            let whole = match std::str::from_utf8(&self.half) {
+                Ok(all) => all.len(),
+                Err(error) => error.valid_up_to(),
+            };
+            let rest = self.half.split_off(whole);
+            let whole = std::mem::replace(&mut self.half, rest);
+            self.unread.push_str(&String::from_utf8(whole).unwrap());
         }
     }
 }

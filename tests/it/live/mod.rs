@@ -9,6 +9,7 @@ mod poison;
 mod replaced;
 mod resume;
 mod sight;
+mod silent;
 mod slow;
 mod unread;
 

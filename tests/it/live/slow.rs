@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Came, Socket, queries};
+use super::client::{Came, Event, Events, Socket, queries};
 use super::follower::{Follower, Way, of_mine};
 use super::of_users;
 use crate::journeys::system::{System, text};
@@ -118,6 +118,56 @@ async fn a_slow_thin_client_is_told_that_it_has_missed_something_and_may_come_ba
         panic!("ended");
     };
     assert_eq!(frame["message_id"], said["message_id"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_reader_of_server_sent_events_is_told_where_to_resume_and_gets_everything_once() {
+    let system = System::start();
+    let ana = system.full("ana");
+    let group = of_users(&system, &ana).await;
+    let mut slow = Events::with_buffer(&system, &ana, "/v1/events", 4_096).await;
+    let mut last = slow.next().await.unwrap().id.unwrap();
+    let post = async |said: &str| {
+        let message = text(&group, said);
+        let said = system.posted(&ana, "/v1/messages", &message, 202).await;
+        said["position"].clone()
+    };
+    let (large, mut written) = (LARGE.repeat(CHARS), Vec::new());
+    while resyncs(&system).await == 0 {
+        written.push(post(&large).await);
+        assert!(written.len() < 300, "it was not overtaken");
+    }
+
+    // It reads again: what had left, then where to resume, and the end.
+    let mut shown = Vec::new();
+    let end = loop {
+        let event = slow.next().await.expect("the end says why");
+        if event.name.as_deref() == Some("end") {
+            break event;
+        }
+        shown.extend(message_of(&event));
+        last = event.id.unwrap();
+    };
+    assert_eq!(end.data["code"], "resync", "{end:?}");
+    assert_eq!(end.data["cursor"], last, "the last thing it was given");
+    assert_eq!(slow.next().await, None);
+    assert!(shown.len() < written.len(), "it was not behind");
+
+    // It comes back as browsers do: with the last id.
+    let mut again = Events::open(&system, &ana, "/v1/events", Some(&last))
+        .await
+        .unwrap();
+    written.push(post("the last one").await);
+    while shown.last() != written.last() {
+        shown.extend(message_of(&again.next().await.expect("it goes on")));
+    }
+    assert_eq!(shown, written);
+}
+
+/// Where the message stands that an event is about, if it is about a new one.
+fn message_of(event: &Event) -> Option<Value> {
+    let is_new = event.data["events"][0]["type"] == "new_message";
+    is_new.then(|| event.data["position"].clone())
 }
 
 /// What comes is not of interest, how much is: texts are.

@@ -58,6 +58,29 @@ fn every_form_of_it_is_one_that_the_binary_understands() {
 }
 
 #[test]
+fn the_profile_of_the_cluster_starts_no_broker_of_its_own_without_the_variables_of_the_cluster() {
+    let forgotten = Form {
+        more: &[],
+        ..CLUSTER
+    };
+    for (form, clustered) in [(CLUSTER, true), (forgotten, false)] {
+        let project = form.project();
+        for node in ["nats-2", "nats-3"] {
+            let service = &project["services"][node];
+            let file = words(&service["command"]).pop().unwrap();
+            let file = file.strip_prefix("/etc/nats/").unwrap();
+            assert_eq!(file == "nats-cluster.conf", clustered, "{node}: {file}");
+            // What it says when it does not start.
+            assert_eq!(file.contains("deploy-cluster.env"), !clustered, "{file}");
+            assert_eq!(path("nats").join(file).exists(), clustered, "{file}");
+            // Nothing of ours begins before it is well.
+            let needs = &project["services"]["provision"]["depends_on"][node];
+            assert_eq!(needs["condition"], "service_healthy", "{node}");
+        }
+    }
+}
+
+#[test]
 fn without_a_secret_nothing_starts_and_it_says_which() {
     let compose = yaml("compose.yaml");
     let all = filled(variables(".env.example"));
@@ -144,6 +167,7 @@ pub fn check(project: &Value, nodes: usize) {
         println!("service {name}");
         bounded(name, service);
         refers(project, name, service);
+        connected(project, name, service);
         if service["image"].as_str().unwrap().starts_with("chat4all:") {
             ours(project, name, service, nodes);
         }
@@ -200,6 +224,24 @@ fn refers(project: &Value, name: &str, service: &Value) {
                 "{name}: no volume {source}"
             );
         }
+    }
+}
+
+/// Its networks are there, and who has no TLS is on none that leads out.
+fn connected(project: &Value, name: &str, service: &Value) {
+    let networks: Vec<&str> = match &service["networks"] {
+        Value::Array(short) => short.iter().map(|one| one.as_str().unwrap()).collect(),
+        Value::Object(long) => long.keys().map(String::as_str).collect(),
+        other => panic!("{name} is on no network that is named: {other}"),
+    };
+    let known = project["networks"].as_object().unwrap();
+    for network in &networks {
+        assert!(known.contains_key(*network), "{name}: no network {network}");
+    }
+    if name == "postgres" || name.starts_with("nats") {
+        assert_eq!(networks, ["inside"], "{name}");
+        assert_eq!(known["inside"]["internal"], true);
+        assert!(service["ports"].is_null(), "{name} is published");
     }
 }
 

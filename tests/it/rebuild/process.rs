@@ -26,8 +26,22 @@ impl Said {
     }
 }
 
+/// The tables in which a row differs, each with the rows that are named.
+pub fn differing(outcome: &Value) -> Vec<(&str, &Value)> {
+    let tables = outcome["tables"].as_array().unwrap().iter();
+    tables
+        .filter(|table| table["differing"] != 0)
+        .map(|table| (table["table"].as_str().unwrap(), &table["differences"]))
+        .collect()
+}
+
 /// Starts it, with nothing of the surrounding shell.
 pub fn start(stack: &Stack, flags: &[&str]) -> Child {
+    typed(stack, &[&["rebuild"], flags].concat())
+}
+
+/// Starts any command of ours.
+pub fn typed(stack: &Stack, words: &[&str]) -> Child {
     let layout = crate::support::log::layout(1);
     let mut command = Command::new(chat4all_program().expect("it is built"));
     for (name, _) in std::env::vars_os() {
@@ -36,8 +50,7 @@ pub fn start(stack: &Stack, flags: &[&str]) -> Child {
         }
     }
     command
-        .arg("rebuild")
-        .args(flags)
+        .args(words)
         .env("CHAT4ALL_NATS__URL", stack.node.nats.url())
         .env("CHAT4ALL_NATS__MAX_BYTES", layout.max_bytes.to_string())
         .env(

@@ -3,6 +3,7 @@
 pub mod behind;
 pub mod checker;
 pub mod deliveries;
+pub mod gate;
 pub mod log;
 pub mod proxy;
 pub mod spans;

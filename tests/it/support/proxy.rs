@@ -1,4 +1,5 @@
-//! A TCP proxy in front of a nats-server that loses what a network can lose: acknowledgements, and connections.
+//! A TCP proxy in front of a nats-server that loses what a network can lose: acknowledgements, and connections; and that is as
+//! slow as a network can be.
 //!
 //! It understands just enough of the protocol: frames from the server are forwarded whole, one whose payload is a
 //! `PubAck` may be dropped, and addresses of other servers are cut out of `INFO`, so that nobody goes around the proxy.
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long an acknowledgement that is to be kept back may take to come.
+/// How long what is to be kept back may take to come.
 const HELD_WITHIN: Duration = Duration::from_secs(30);
 
 pub struct Proxy {
@@ -40,9 +41,11 @@ struct Shared {
     stall: Mutex<Option<Duration>>,
     /// Whose next acknowledgement, and everything behind it, is kept back until somebody lets it go.
     hold: Mutex<Option<(String, Held)>>,
+    /// Words in what a client says, which is kept back with everything behind it until somebody lets it go.
+    hold_back: Mutex<Option<(String, Held)>>,
 }
 
-/// An acknowledgement that is kept back when it comes.
+/// What is kept back when it comes.
 #[derive(Clone, Default)]
 pub struct Held {
     come: CancellationToken,
@@ -50,7 +53,8 @@ pub struct Held {
 }
 
 impl Held {
-    /// Waits until it has come: what it acknowledges is stored, and whoever published does not know.
+    /// Waits until it has come. If it is an acknowledgement, what it acknowledges is stored, and whoever published does not
+    /// know.
     pub async fn has_come(&self) {
         let come = tokio::time::timeout(HELD_WITHIN, self.come.cancelled());
         come.await.expect("there was nothing to keep back");
@@ -75,6 +79,7 @@ impl Proxy {
             cut: Mutex::default(),
             stall: Mutex::default(),
             hold: Mutex::default(),
+            hold_back: Mutex::default(),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let proxy = Self {
@@ -147,6 +152,14 @@ impl Proxy {
         *self.shared.hold.lock().unwrap() = Some((stream.to_owned(), held.clone()));
         held
     }
+    /// The next thing that a client says with these words in it, and everything that it says after it, does not reach the
+    /// server until it is let go.
+    pub fn hold_back_once(&self, words: &str) -> Held {
+        assert!(!words.is_empty(), "what is to be kept back?");
+        let held = Held::default();
+        *self.shared.hold_back.lock().unwrap() = Some((words.to_owned(), held.clone()));
+        held
+    }
     /// Closes every connection there is; new ones are welcome.
     pub fn cut_all(&self) {
         std::mem::take(&mut *self.shared.cut.lock().unwrap()).cancel();
@@ -163,11 +176,33 @@ async fn pass(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", shared.upstream)).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut from_client, to_client) = client.into_split();
-    let (from_server, mut to_server) = server.into_split();
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
     tokio::select! {
-        done = tokio::io::copy(&mut from_client, &mut to_server) => done.map(drop),
+        done = requests(from_client, to_server, shared) => done,
         done = answers(from_server, to_client, shared) => done,
+    }
+}
+
+async fn requests(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    shared: &Shared,
+) -> std::io::Result<()> {
+    let mut chunk = vec![0; 64 * 1024];
+    // The end of what was said before: words may come in two parts.
+    let mut seen = Vec::new();
+    loop {
+        let read = from.read(&mut chunk).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        seen.extend_from_slice(&chunk[..read]);
+        if let Some(held) = shared.holds_back(&mut seen) {
+            held.come.cancel();
+            held.gone.cancelled().await;
+        }
+        to.write_all(&chunk[..read]).await?;
     }
 }
 
@@ -223,6 +258,22 @@ impl Shared {
         let counter = if lost { &self.dropped } else { &self.passed };
         counter.fetch_add(1, Ordering::Relaxed);
         lost
+    }
+
+    /// Whether this is to be kept back, and for whom. Leaves of it what may be the beginning of the words.
+    fn holds_back(&self, seen: &mut Vec<u8>) -> Option<Held> {
+        let mut hold = self.hold_back.lock().unwrap();
+        let has = |words: &str| {
+            let mut parts = seen.windows(words.len());
+            parts.any(|part| part == words.as_bytes())
+        };
+        if let Some((_, held)) = hold.take_if(|(words, _)| has(words)) {
+            seen.clear();
+            return Some(held);
+        }
+        let longest = hold.as_ref().map_or(0, |(words, _)| words.len() - 1);
+        seen.drain(..seen.len().saturating_sub(longest));
+        None
     }
 
     /// Whether this frame is to be kept back, and for whom.

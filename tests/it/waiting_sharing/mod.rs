@@ -1,9 +1,13 @@
 //! Hours of trouble and several workers, seconds long: each against a `chat4all up` with real processes.
 
+mod breaker;
+mod clean_stop;
 mod held;
 mod load;
 mod pair;
+mod redrive;
 mod shared;
-mod site;
+pub mod site;
 mod three;
 mod token;
+mod woken;

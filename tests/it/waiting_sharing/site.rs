@@ -7,9 +7,13 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use chat4all_cli::embedded::is_running;
+use chat4all_nats::connect;
+use chat4all_service::clock;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::guarantees::system::{Call, System, http};
 use crate::support::up::send;
@@ -20,6 +24,19 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 pub const TWO: &str = "whatsapp-two";
 pub const NUMBER_OF_TWO: &str = "200000000000001";
 const SECRET: &str = "a secret of the second account";
+
+/// What is shared, as its leases are called. Of the last two only partition 0 has work.
+pub const SHARED: [&str; 4] = [
+    "projector",
+    "bridge-whatsapp",
+    "inbound-whatsapp",
+    "redrive",
+];
+/// Leases are even that soon after any change.
+pub const EVEN: Duration = Duration::from_secs(30);
+
+/// Who has which partition, by what is shared.
+pub type Held = BTreeMap<&'static str, BTreeMap<u8, String>>;
 
 /// The variables of a second account, for an `up` whose simulator is at `simulator`.
 pub fn second_account(simulator: &str) -> Vec<(&'static str, String)> {
@@ -76,24 +93,30 @@ pub struct Extra {
     pub child: Child,
     pub name: String,
     url: String,
-    _log: tempfile::NamedTempFile,
+    log: tempfile::NamedTempFile,
 }
 
 impl Extra {
     /// Starts it and waits until it is ready.
     pub async fn start(system: &System, role: &str) -> Self {
+        Self::start_with(system, role, &[]).await
+    }
+
+    /// The same, with these variables beside those of the installation, or in their place.
+    pub async fn start_with(system: &System, role: &str, more: &[(&str, &str)]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap();
         let listen = port.local_addr().unwrap();
         drop(port);
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut command: Command = system.chat4all(&[role]);
         command.env("CHAT4ALL_HTTP__LISTEN", listen.to_string());
+        command.envs(more.iter().copied());
         command.stderr(File::create(log.path()).unwrap());
         let extra = Self {
             child: command.spawn().unwrap(),
             name: role.to_owned(),
             url: format!("http://{listen}"),
-            _log: log,
+            log,
         };
         extra.ready().await;
         extra
@@ -115,6 +138,11 @@ impl Extra {
     pub fn signal(&self, signal: Signal) {
         send(self.child.id(), signal);
     }
+
+    /// What it has logged.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
+    }
 }
 
 impl Drop for Extra {
@@ -122,6 +150,23 @@ impl Drop for Extra {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// `kill -9`; when it was seen dead.
+pub async fn kill(pid: u32) -> OffsetDateTime {
+    send(pid, Signal::KILL);
+    while is_running(pid) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    clock::now()
+}
+
+/// Waits until `up` has started it again.
+pub async fn broker_is_back(system: &System) {
+    let url = system.env["CHAT4ALL_NATS__URL"].as_str();
+    let config = connect::Config::new(url, "observer");
+    let look = async || connect::connect(&config).await.is_ok();
+    reached("broker is back", PATIENCE, look, |back| *back).await;
 }
 
 /// The texts that the provider took, by number, in their order.
@@ -156,6 +201,26 @@ pub async fn leases_on(jetstream: &jetstream::Context, role: &str) -> BTreeMap<u
         }
     }
     found
+}
+
+/// Who has the partitions of everything that is shared.
+pub async fn all_leases(system: &System) -> Held {
+    let client = crate::support::log::client(&system.env["CHAT4ALL_NATS__URL"], "observer").await;
+    let jetstream = jetstream::new(client);
+    let mut all = Held::new();
+    for shared in SHARED {
+        all.insert(shared, leases_on(&jetstream, shared).await);
+    }
+    all
+}
+
+/// Waits until the workers of everything that is shared have so many partitions each, fewest first.
+pub async fn even(system: &System, wanted: &[usize], within: Duration, what: &str) {
+    let look = async || all_leases(system).await;
+    reached(what, within, look, |held| {
+        held.values().all(|leases| shares(leases) == wanted)
+    })
+    .await;
 }
 
 /// How many of them each worker has, fewest first.

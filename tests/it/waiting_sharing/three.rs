@@ -5,35 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream;
-use chat4all_cli::embedded::is_running;
-use chat4all_nats::connect;
-use chat4all_service::clock;
-use rustix::process::Signal;
 use serde_json::json;
 use time::OffsetDateTime;
 
 use super::load::{Load, all_the_same};
-use super::site::{Extra, PATIENCE, leases, leases_on, reached, shares};
+use super::site::{EVEN, Extra, all_leases, broker_is_back, even, kill, leases, reached, shares};
 use crate::guarantees::system::System;
-use crate::support::log;
-use crate::support::up::send;
 use crate::whole_system::in_flight;
 
-/// What is shared, as its leases are called. Of the last two only partition 0 has work.
-const SHARED: [&str; 4] = [
-    "projector",
-    "bridge-whatsapp",
-    "inbound-whatsapp",
-    "redrive",
-];
-/// Leases are even that soon after any change.
-const EVEN: Duration = Duration::from_secs(30);
 /// What a killed worker had is somebody else's.
 const TAKEN_OVER: Duration = Duration::from_secs(15);
-
-/// Who has which partition, by what is shared.
-type Held = BTreeMap<&'static str, BTreeMap<u8, String>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_the_broker_is() {
@@ -46,7 +27,7 @@ async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_
         team.grow(&system, &[4, 4]).await;
         team.grow(&system, &[2, 3, 3]).await;
     }
-    even(&system, EVEN, "even with three").await;
+    even(&system, &[2, 3, 3], EVEN, "even with three").await;
     let load = Load::start(&system).await;
     load.goes_on().await;
 
@@ -56,7 +37,7 @@ async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_
     let killed = bridges.kill(&system, &redriver).await;
     projectors.kill(&system, &projector).await;
     let dead = [redriver, projector];
-    let look = async || held(&system).await;
+    let look = async || all_leases(&system).await;
     reached("taken over from the killed", TAKEN_OVER, look, |held| {
         held.values().all(|leases| {
             let mut workers = leases.values();
@@ -70,14 +51,14 @@ async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_
             team.grow(&system, &[2, 3, 3]).await;
         }
     }
-    even(&system, EVEN, "even again after the kills").await;
+    even(&system, &[2, 3, 3], EVEN, "even again after the kills").await;
     load.goes_on().await;
 
     let forgotten = kill(system.process("nats-server").unwrap()).await;
     let begun = Instant::now();
     broker_is_back(&system).await;
     let left = EVEN.saturating_sub(begun.elapsed());
-    even(&system, left, "even again with another broker").await;
+    even(&system, &[2, 3, 3], left, "even again with another broker").await;
     load.goes_on().await;
 
     println!("{} posts had to be repeated", load.asked_again());
@@ -89,6 +70,25 @@ async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_
         overtaken.is_empty(),
         "called again after a later message of the same recipient: {overtaken:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_three_have_half_each_when_nobody_starts_the_killed_third_again() {
+    let system = System::split().await;
+    let mut teams = [
+        Team::of("projector", "projector"),
+        Team::of("bridges", "bridge-whatsapp"),
+    ];
+    for team in &mut teams {
+        team.grow(&system, &[4, 4]).await;
+        team.grow(&system, &[2, 3, 3]).await;
+    }
+    even(&system, &[2, 3, 3], EVEN, "even with three").await;
+    for team in &mut teams {
+        let extra = team.extras.keys().next().unwrap().clone();
+        team.kill(&system, &extra).await;
+    }
+    even(&system, &[4, 4], EVEN, "even again with two").await;
 }
 
 /// The workers of a role, beside that of `up`.
@@ -133,39 +133,4 @@ impl Team {
         };
         kill(pid).await
     }
-}
-
-/// `kill -9`; when it was seen dead.
-async fn kill(pid: u32) -> OffsetDateTime {
-    send(pid, Signal::KILL);
-    while is_running(pid) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    clock::now()
-}
-
-async fn even(system: &System, within: Duration, what: &str) {
-    let look = async || held(system).await;
-    reached(what, within, look, |held| {
-        held.values().all(|leases| shares(leases) == [2, 3, 3])
-    })
-    .await;
-}
-
-async fn held(system: &System) -> Held {
-    let client = log::client(&system.env["CHAT4ALL_NATS__URL"], "observer").await;
-    let jetstream = jetstream::new(client);
-    let mut all = Held::new();
-    for shared in SHARED {
-        all.insert(shared, leases_on(&jetstream, shared).await);
-    }
-    all
-}
-
-/// Waits until `up` has started it again.
-async fn broker_is_back(system: &System) {
-    let url = system.env["CHAT4ALL_NATS__URL"].as_str();
-    let config = connect::Config::new(url, "observer");
-    let look = async || connect::connect(&config).await.is_ok();
-    reached("broker is back", PATIENCE, look, |back| *back).await;
 }

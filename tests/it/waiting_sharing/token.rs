@@ -7,8 +7,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::site::{
-    NUMBER_OF_TWO, PATIENCE, TWO, account, by_number, introduce_second_account, leases, operator,
-    reached, second_account,
+    NUMBER_OF_TWO, PATIENCE, TWO, account, broker_is_back, by_number, introduce_second_account,
+    kill, leases, operator, reached, second_account,
 };
 use crate::guarantees::system::{Answer, System, phone};
 use crate::support::up::{Up, send};
@@ -66,13 +66,28 @@ async fn an_expired_token_holds_one_account_a_pause_another_and_both_drain_in_or
         leases.len() == 8 && leases.values().all(|worker| !before.contains(worker))
     })
     .await;
+    broker_killed(&system).await;
     let later = said(&system, TWO, LANES).await;
     let waits = async || account(&system, TWO).await;
     reached("all wait", PATIENCE, waits, |row| {
         row["state"] == "paused" && row["waiting"] == all
     })
     .await;
+    let still = waits().await;
+    for field in ["by", "reason"] {
+        assert_eq!(still["paused"][field], paused["paused"][field], "{still}");
+    }
     assert_eq!(taken_through(&system, NUMBER_OF_TWO).await, all);
+    // The other one is held as it was before anything was killed.
+    reached("still held", PATIENCE, held, |row| {
+        row["state"] == "held" && row["waiting"] == all
+    })
+    .await;
+    let still = held().await;
+    for field in ["reason", "code"] {
+        assert_eq!(still["held"][field], row["held"][field], "{still}");
+    }
+    assert_eq!(taken_through(&system, &number_of_main(&system)).await, 0);
     let resume = ["channels", "resume", TWO, "--reason", "all is well"];
     let resumed = operator(
         &system,
@@ -116,6 +131,19 @@ async fn an_expired_token_holds_one_account_a_pause_another_and_both_drain_in_or
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("whatsapp-main, whatsapp-two"), "{said}");
+}
+
+/// The broker is killed, and comes back without what it had in memory; then bridges and projector work again.
+async fn broker_killed(system: &System) {
+    kill(system.process("nats-server").unwrap()).await;
+    broker_is_back(system).await;
+    for shared in ["projector", "bridge-whatsapp"] {
+        let look = async || leases(system, shared).await;
+        reached("works with another broker", PATIENCE, look, |leases| {
+            leases.len() == 8
+        })
+        .await;
+    }
 }
 
 fn number_of_main(system: &System) -> String {

@@ -123,6 +123,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::tool::doctor::Weight;
 
     #[test]
     fn each_state_has_its_sentence_and_a_past_one_has_none() {
@@ -149,5 +150,43 @@ mod tests {
             held[0].contains("INACTIVE_CREDENTIAL, the provider's code is 190"),
             "{held:?}"
         );
+    }
+
+    #[test]
+    fn an_open_breaker_is_wrong_a_pause_is_a_notice_and_both_are_said() {
+        let now = Timestamp::from_unix_ms(1_700_000_000_000);
+        let broken = json!({
+            "since": "2026-11-22T00:00:00.000Z", "failed": 10, "of": 20, "probe_at": "2026-11-22T00:00:30.000Z",
+        });
+        let paused =
+            json!({"since": "2026-11-22T01:00:00.000Z", "by": "anna", "reason": "incident 4711"});
+        let found = |state: Value| -> Vec<(Weight, String, String)> {
+            let found = state_findings("main-1", &state, now).into_iter();
+            found.map(|one| (one.weight, one.what, one.mend)).collect()
+        };
+        let only = |state: Value| {
+            let mut all = found(state);
+            assert_eq!(all.len(), 1, "{all:?}");
+            all.remove(0)
+        };
+        let breaker = only(json!({ "broken": broken }));
+        assert_eq!(breaker.0, Weight::Wrong);
+        assert_eq!(
+            breaker.1,
+            "the provider of account `main-1` fails too often since 2026-11-22T00:00:00.000Z: its breaker is open"
+        );
+        assert!(breaker.2.contains("provider's status page"), "{breaker:?}");
+        let pause = only(json!({ "paused": paused }));
+        assert_eq!(pause.0, Weight::Notice);
+        assert_eq!(
+            pause.1,
+            "anna has stopped account `main-1` since 2026-11-22T01:00:00.000Z (incident 4711): nothing goes out"
+        );
+        let resume = "`chat4all channels resume main-1 --reason …`";
+        assert!(pause.2.contains(resume), "{pause:?}");
+        let both = found(json!({ "broken": broken, "paused": paused }));
+        assert_eq!(both, [breaker, pause]);
+        // Who let it go on is no news.
+        assert_eq!(found(json!({ "resumed": paused })), []);
     }
 }

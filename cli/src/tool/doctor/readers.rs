@@ -33,7 +33,7 @@ struct Place {
 pub async fn look(config: &Config, log: &Log, rows: Option<&Checkpoints>) -> Vec<Finding> {
     let held = timeout(PATIENCE, held(log)).await;
     let mut found = match held.unwrap_or_else(|late| Err(late.into())) {
-        Ok(held) => owners(config, log, &held),
+        Ok(held) => owners(work(config, log), &held),
         // Who cannot be asked is not nobody.
         Err(error) => return vec![unanswered(&error)],
     };
@@ -157,23 +157,59 @@ fn durables(all: Vec<consumer::Info>, places: &mut BTreeMap<String, Place>) {
     }
 }
 
-/// Partitions that nobody works on, by the leases there are.
-fn owners(config: &Config, log: &Log, held: &BTreeSet<String>) -> Vec<Finding> {
+/// What workers share by leases.
+struct Work {
+    /// The role of its leases.
+    name: String,
+    /// The command that does it.
+    command: &'static str,
+    /// Its partitions: all of them, or the first alone where the work has only one part.
+    partitions: Vec<Partition>,
+}
+
+/// All the work there is with these accounts.
+fn work(config: &Config, log: &Log) -> Vec<Work> {
+    let all: Vec<_> = log.partitions().all().collect();
+    let first = all[..1].to_vec();
+    let of = |name: String, command, partitions: &[Partition]| Work {
+        name,
+        command,
+        partitions: partitions.to_vec(),
+    };
+    let mut work = vec![of("projector".to_owned(), "projector", &all)];
     let kinds: BTreeSet<_> = config.channels.values().map(kind).collect();
-    let bridges = kinds
-        .into_iter()
-        .map(|kind| (format!("bridge-{kind}"), "bridges"));
-    let roles = bridges.chain([("projector".to_owned(), "projector")]);
-    roles
-        .filter_map(|(name, role)| {
+    // Without an account nobody has to run bridges.
+    if !kinds.is_empty() {
+        work.push(of("redrive".to_owned(), "bridges", &first));
+    }
+    for kind in kinds {
+        work.push(of(format!("bridge-{kind}"), "bridges", &all));
+        work.push(of(format!("inbound-{kind}"), "bridges", &first));
+    }
+    work
+}
+
+/// Partitions that nobody works on, by the leases there are.
+fn owners(work: Vec<Work>, held: &BTreeSet<String>) -> Vec<Finding> {
+    work.into_iter()
+        .filter_map(|work| {
+            let Work {
+                name,
+                command,
+                partitions,
+            } = work;
             let free = |partition: &Partition| !held.contains(&format!("{name}.{partition}"));
-            let free: Vec<_> = log.partitions().all().filter(free).map(|one| one.to_string()).collect();
+            let free: Vec<_> = partitions
+                .into_iter()
+                .filter(free)
+                .map(|one| one.to_string())
+                .collect();
             (!free.is_empty()).then(|| {
                 Finding::wrong(
                     Area::Readers,
                     format!("nobody works on partitions {} of `{name}`", free.join(" ")),
                     "each partition has one worker; after a kill the others take it within 15 s",
-                    format!("start `chat4all {role}` (or `all`); if it runs, look at its log and at /readyz"),
+                    format!("start `chat4all {command}` (or `all`); if it runs, look at its log and at /readyz"),
                 )
             })
         })
@@ -194,7 +230,11 @@ async fn held(log: &Log) -> anyhow::Result<BTreeSet<String>> {
 
 #[cfg(test)]
 mod tests {
+    use chat4all_domain::Timestamp;
+    use chat4all_postgres::checkpoint::Checkpoint;
+
     use super::*;
+    use crate::tool::doctor::Weight;
 
     #[test]
     fn a_reader_is_stalled_when_it_is_behind_and_does_not_move() {
@@ -209,5 +249,44 @@ mod tests {
             stalled("x", place(5, 3), place(5, 0)).is_none(),
             "nothing before it any more"
         );
+    }
+
+    #[test]
+    fn read_models_that_are_far_behind_are_noticed_while_something_is_before_them() {
+        let checkpoint = |seconds_ago: i64| Checkpoint {
+            sequence: 5,
+            recorded_at: Some(Timestamp::from(
+                clock::now() - time::Duration::seconds(seconds_ago),
+            )),
+        };
+        let partitions: Vec<_> = (0..3).filter_map(Partition::new).collect();
+        let says = |all: &[(Checkpoint, u64)]| {
+            let with = partitions.iter().zip(all);
+            let rows: Checkpoints = with.clone().map(|(one, (row, _))| (*one, *row)).collect();
+            let place = |waiting| Place { at: 5, waiting };
+            let places = with.map(|(one, (_, waiting))| (read_models(*one), place(*waiting)));
+            let places: BTreeMap<_, _> = places.collect();
+            late(&rows, &places)
+        };
+        assert_eq!(says(&[(checkpoint(20), 3)]), None, "a moment");
+        assert_eq!(says(&[(checkpoint(500), 0)]), None, "nothing is before it");
+        let never = Checkpoint {
+            sequence: 0,
+            recorded_at: None,
+        };
+        assert_eq!(says(&[(never, 3)]), None, "nobody knows how far");
+        // The oldest of them, and all that waits for those that are late.
+        let two = [
+            (checkpoint(100), 3),
+            (checkpoint(500), 4),
+            (checkpoint(1), 9),
+        ];
+        let found = says(&two).expect("two are late");
+        assert_eq!(found.weight, Weight::Notice);
+        let words = found.what.strip_prefix("the read models are ").unwrap();
+        let (seconds, waiting) = words.split_once(" s behind, ").unwrap();
+        let seconds: u64 = seconds.parse().unwrap();
+        assert!((500..600).contains(&seconds), "{seconds}");
+        assert_eq!(waiting, "7 events");
     }
 }

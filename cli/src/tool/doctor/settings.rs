@@ -123,3 +123,115 @@ fn is_near(host: Option<Host<&str>>) -> bool {
         None => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chat4all_service::config::Sources;
+
+    use super::*;
+    use crate::tool::doctor::Weight;
+
+    /// Nothing in it is a surprise: an account, one node, and its monitoring.
+    const PLAIN: &[(&str, &str)] = &[
+        (
+            "CHAT4ALL_AUTH__HS256_SECRET",
+            "a-signing-secret-of-enough-characters",
+        ),
+        (
+            "CHAT4ALL_IDS__SECRET",
+            "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+        ),
+        ("CHAT4ALL_CHANNELS__MAIN__KIND", "whatsapp"),
+        (
+            "CHAT4ALL_CHANNELS__MAIN__PHONE_NUMBER_ID",
+            "100000000000001",
+        ),
+        ("CHAT4ALL_CHANNELS__MAIN__TOKEN", "x"),
+        ("CHAT4ALL_CHANNELS__MAIN__APP_SECRET", "x"),
+        ("CHAT4ALL_CHANNELS__MAIN__VERIFY_TOKEN", "x"),
+    ];
+    const API_BASE: &str = "CHAT4ALL_CHANNELS__MAIN__API_BASE";
+    const THREE: &str = "nats://n1:4222,nats://n2:4222,nats://n3:4222";
+
+    /// What is noticed of the plain configuration with these variables over it; an account only if there is to be one.
+    fn said(account: bool, more: &[(&str, &str)]) -> Vec<Finding> {
+        let plain = PLAIN
+            .iter()
+            .filter(|(name, _)| account || !name.starts_with("CHAT4ALL_CHANNELS"));
+        let sources = plain
+            .chain(more)
+            .fold(Sources::new(), |sources, (name, value)| {
+                sources.with_variable(*name, *value)
+            });
+        let loaded = Config::load(&sources).unwrap_or_else(|error| panic!("{error}"));
+        notices(&loaded.config)
+    }
+
+    #[test]
+    fn what_may_not_have_been_meant_is_noticed_with_the_variable_that_changes_it() {
+        let copies = ("CHAT4ALL_NATS__REPLICAS", "3");
+        let one_node = ("CHAT4ALL_NATS__URL", "nats://n1:4222");
+        let three_nodes = ("CHAT4ALL_NATS__URL", THREE);
+        let monitors = "http://n1:8222,http://n2:8222,http://n3:8222";
+        let watched = ("CHAT4ALL_NATS__MONITOR_URL", monitors);
+        let far = (API_BASE, "http://graph.example.com/v25.0");
+        let nothing_more: &[(&str, &str)] = &[];
+        for (account, more, expected) in [
+            (true, nothing_more, None),
+            (
+                true,
+                &[("CHAT4ALL_NATS__SYNC", "relaxed")],
+                Some((
+                    "nats.sync is `relaxed`: a power cut takes back",
+                    "CHAT4ALL_NATS__SYNC=always",
+                )),
+            ),
+            (
+                false,
+                nothing_more,
+                Some((
+                    "there is no account in [channels]",
+                    "CHAT4ALL_CHANNELS__<ID>__KIND",
+                )),
+            ),
+            (
+                true,
+                &[copies, one_node],
+                Some(("nats.url names one node", "CHAT4ALL_NATS__URL")),
+            ),
+            (
+                true,
+                &[copies, three_nodes],
+                Some((
+                    "nats.url names 3 nodes and nats.monitor_url 1",
+                    "CHAT4ALL_NATS__MONITOR_URL",
+                )),
+            ),
+            (true, &[copies, three_nodes, watched], None),
+            (
+                true,
+                &[far],
+                Some((
+                    "account `main` calls its provider without TLS",
+                    "set api_base of the account",
+                )),
+            ),
+            // A simulator on this machine, or on a network of its own.
+            (true, &[(API_BASE, "http://127.0.0.1:9000/v25.0")], None),
+            (true, &[(API_BASE, "http://10.0.0.5:9000/v25.0")], None),
+            (true, &[(API_BASE, "http://simulator:9000/v25.0")], None),
+        ] {
+            let found = said(account, more);
+            let Some((what, mend)) = expected else {
+                assert_eq!(found, [], "{more:?}");
+                continue;
+            };
+            let [one] = &found[..] else {
+                panic!("not one with {more:?}: {found:?}");
+            };
+            assert_eq!((one.area, one.weight), (Area::Config, Weight::Notice));
+            assert!(one.what.contains(what), "{one:?}");
+            assert!(one.mend.contains(mend), "{one:?}");
+        }
+    }
+}

@@ -105,32 +105,7 @@ fn differs(drift: &Drift) -> Finding {
 fn standing(one: &Standing) -> Vec<Finding> {
     let mut found = Vec::new();
     let stream = &one.stream;
-    // What does not fit into these pushes out the oldest; the others refuse.
-    let refuses = stream != streams::PARKED;
-    let mend = format!(
-        "`nats stream edit {stream} --max-bytes …` where the broker's disk has room (NATS_MAX_FILE); docs/operations.md, \
-         \"Is the log full?\""
-    );
-    let percent = one.percent();
-    if refuses && percent >= ACCEPT_UP_TO_PERCENT {
-        let what = format!("{stream} is {percent} % full: nothing new is taken in there");
-        found.push(Finding::wrong(
-            Area::Log,
-            what,
-            format!("below {ACCEPT_UP_TO_PERCENT} %"),
-            mend,
-        ));
-    } else if refuses && percent >= FILLING_PERCENT {
-        let what = format!(
-            "{stream} is {percent} % full; at {ACCEPT_UP_TO_PERCENT} % nothing new is taken in"
-        );
-        found.push(Finding::notice(
-            Area::Log,
-            what,
-            format!("below {FILLING_PERCENT} %"),
-            mend,
-        ));
-    }
+    found.extend(filling(one));
     if !one.has_leader {
         found.push(Finding::wrong(
             Area::Log,
@@ -154,23 +129,58 @@ fn standing(one: &Standing) -> Vec<Finding> {
     found
 }
 
+/// How full it is, if somebody should know.
+fn filling(one: &Standing) -> Option<Finding> {
+    let (stream, percent) = (&one.stream, one.percent());
+    // What does not fit into this one pushes out the oldest; the others refuse.
+    if stream == streams::PARKED || percent < FILLING_PERCENT {
+        return None;
+    }
+    let mend = format!(
+        "`nats stream edit {stream} --max-bytes …` where the broker's disk has room (NATS_MAX_FILE); docs/operations.md, \
+         \"Is the log full?\""
+    );
+    // Only the log keeps room for what follows from the messages that it took in.
+    let is_log = stream.starts_with("EVT-");
+    let what = match (is_log, percent >= ACCEPT_UP_TO_PERCENT) {
+        (true, true) => {
+            "nothing new is taken in there, only what becomes of what is there".to_owned()
+        }
+        (true, false) => format!("at {ACCEPT_UP_TO_PERCENT} % nothing new is taken in"),
+        (false, _) if stream == streams::INBOUND => {
+            "webhook calls are taken in up to 100 %, and refused then: their providers call again"
+                .to_owned()
+        }
+        (false, _) => "it takes up to 100 %, and refuses then".to_owned(),
+    };
+    let what = format!("{stream} is {percent} % full: {what}");
+    Some(if percent >= ACCEPT_UP_TO_PERCENT {
+        let right = format!("below {ACCEPT_UP_TO_PERCENT} %");
+        Finding::wrong(Area::Log, what, right, mend)
+    } else {
+        let right = format!("below {FILLING_PERCENT} %");
+        Finding::notice(Area::Log, what, right, mend)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tool::doctor::Weight;
 
-    fn filled(stream: &str, bytes: u64) -> Vec<Weight> {
-        let one = Standing {
+    fn with_bytes(stream: &str, bytes: u64) -> Vec<Finding> {
+        standing(&Standing {
             stream: stream.to_owned(),
             bytes,
             max_bytes: 1_000,
             has_leader: true,
             behind: Vec::new(),
-        };
-        standing(&one)
-            .iter()
-            .map(|finding| finding.weight)
-            .collect()
+        })
+    }
+
+    fn filled(stream: &str, bytes: u64) -> Vec<Weight> {
+        let found = with_bytes(stream, bytes);
+        found.iter().map(|finding| finding.weight).collect()
     }
 
     #[test]
@@ -202,5 +212,44 @@ mod tests {
         assert_eq!(filled("EVT-00", 800), [Weight::Notice]);
         assert_eq!(filled("EVT-00", 950), [Weight::Wrong]);
         assert_eq!(filled("PARKED", 1_000), [], "the oldest gives way");
+    }
+
+    #[test]
+    fn only_a_partition_of_the_log_takes_nothing_new_before_it_is_full() {
+        let says = |stream: &str, bytes| {
+            let mut found = with_bytes(stream, bytes);
+            assert_eq!(found.len(), 1, "{found:?}");
+            found.remove(0).what
+        };
+        for (stream, bytes, words) in [
+            (
+                "EVT-00",
+                810,
+                "EVT-00 is 81 % full: at 95 % nothing new is taken in",
+            ),
+            (
+                "EVT-00",
+                960,
+                "EVT-00 is 96 % full: nothing new is taken in there, only what becomes of what is there",
+            ),
+            (
+                "INBOUND",
+                810,
+                "INBOUND is 81 % full: webhook calls are taken in up to 100 %, and refused then: their providers call again",
+            ),
+            (
+                "INBOUND",
+                960,
+                "INBOUND is 96 % full: webhook calls are taken in up to 100 %, and refused then: their providers call again",
+            ),
+            (
+                "KV_LANES",
+                960,
+                "KV_LANES is 96 % full: it takes up to 100 %, and refuses then",
+            ),
+        ] {
+            assert_eq!(says(stream, bytes), words);
+        }
+        assert_eq!(filled("INBOUND", 960), [Weight::Wrong]);
     }
 }
