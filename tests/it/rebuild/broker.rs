@@ -1,11 +1,10 @@
 //! The broker is killed under a rebuild: while it folds it waits for the broker, while projectors would have to wait it does not.
 
 use chat4all_projector::rebuild::{Error, Outcome, Phase};
-use sqlx::Connection as _;
 
 use super::scene::{
-    LIVE, Rebuilding, SWAP, config, identity, is_what_the_log_says, only_live_is_left, rebuild,
-    with_history,
+    LIVE, Rebuilding, SWAP, config, held_checkpoint, identity, is_what_the_log_says, let_go,
+    only_live_is_left, rebuild, with_history,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -41,15 +40,7 @@ async fn with_the_broker_away_when_it_is_to_be_level_it_fails_and_the_next_one_d
     let (mut stack, running) = with_history(20, 2).await;
     let before = identity(&stack).await;
     // It cannot be level before the broker is away: somebody holds a checkpoint.
-    let mut hand = stack.database(LIVE).connect().await.unwrap();
-    let mut tx = hand.begin().await.unwrap();
-    sqlx::raw_sql(
-        "set local idle_in_transaction_session_timeout = 0;
-         update projector_checkpoint set sequence = sequence where partition = 3",
-    )
-    .execute(&mut *tx)
-    .await
-    .unwrap();
+    let hand = held_checkpoint(&stack).await;
     let mut rebuilding = Rebuilding::start(&stack, SWAP);
     rebuilding.reaches(Phase::Comparing).await;
     stack.node.nats.kill().await;
@@ -57,7 +48,7 @@ async fn with_the_broker_away_when_it_is_to_be_level_it_fails_and_the_next_one_d
     assert!(matches!(error, Error::End(_)), "{error:?}");
     assert_eq!(identity(&stack).await, before);
     only_live_is_left(&stack).await;
-    tx.rollback().await.unwrap();
+    let_go(hand).await;
     stack.node.nats.restart().await.unwrap();
     stack.level(LIVE).await;
     let outcome = rebuild(&stack, SWAP).await;

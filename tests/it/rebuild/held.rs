@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::scene::{
-    LIVE, Rebuilding, SWAP, ask, identity, is_what_the_log_says, only_live_is_left, rebuild,
-    schemas, tamper, with_history, write,
+    LIVE, Rebuilding, SWAP, ask, held_checkpoint, identity, is_what_the_log_says, let_go,
+    only_live_is_left, rebuild, schemas, tamper, with_history, write,
 };
 use crate::projector::stack::{PATIENCE, Stack};
 use crate::projector::story::Story;
@@ -63,16 +63,7 @@ async fn while_somebody_holds_the_checkpoints_it_tries_again_and_then_goes_on() 
 async fn when_the_checkpoints_are_held_for_all_its_tries_it_gives_up_and_the_next_one_does_it() {
     let (stack, running) = with_history(5, 2).await;
     let before = identity(&stack).await;
-    let mut projector = stack.database(LIVE).connect().await.unwrap();
-    let mut tx = projector.begin().await.unwrap();
-    // The server would end a projector's session before the last try.
-    sqlx::raw_sql(
-        "set local idle_in_transaction_session_timeout = 0;
-         update projector_checkpoint set sequence = sequence where partition = 3",
-    )
-    .execute(&mut *tx)
-    .await
-    .unwrap();
+    let hand = held_checkpoint(&stack).await;
     let error = Rebuilding::start(&stack, SWAP).ended().await.unwrap_err();
     assert!(matches!(error, Error::Restless(_)), "{error:?}");
     let said = error.to_string();
@@ -80,7 +71,7 @@ async fn when_the_checkpoints_are_held_for_all_its_tries_it_gives_up_and_the_nex
     assert!(said.starts_with(page), "{said}");
     assert_eq!(identity(&stack).await, before);
     only_live_is_left(&stack).await;
-    tx.rollback().await.unwrap();
+    let_go(hand).await;
     let outcome = rebuild(&stack, SWAP).await;
     assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
     assert_ne!(identity(&stack).await, before);

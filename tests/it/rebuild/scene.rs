@@ -10,7 +10,7 @@ use chat4all_projector::rebuild::{
 };
 use chat4all_service::config::Poison;
 use futures::StreamExt as _;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -109,6 +109,21 @@ pub async fn tamper(stack: &Stack, statement: &str) -> u64 {
         .execute(&pool)
         .await;
     done.expect("the statement is right").rows_affected()
+}
+
+/// Somebody holds a checkpoint, as a projector in the middle of a transaction does, until it is let go: the server would end a
+/// projector's session before that.
+pub async fn held_checkpoint(stack: &Stack) -> PgConnection {
+    let mut hand = stack.database(LIVE).connect().await.unwrap();
+    let holding = "begin;
+         set local idle_in_transaction_session_timeout = 0;
+         update projector_checkpoint set sequence = sequence where partition = 3";
+    sqlx::raw_sql(holding).execute(&mut hand).await.unwrap();
+    hand
+}
+
+pub async fn let_go(mut hand: PgConnection) {
+    sqlx::raw_sql("rollback").execute(&mut hand).await.unwrap();
 }
 
 pub async fn ask<T>(stack: &Stack, statement: &str) -> T

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::proxy::through;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Gate {
@@ -94,11 +96,8 @@ impl Drop for Gate {
 }
 
 async fn pass(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
-    let server = TcpStream::connect(("127.0.0.1", shared.upstream)).await?;
-    client.set_nodelay(true)?;
-    server.set_nodelay(true)?;
-    let (from_client, mut to_client) = client.into_split();
-    let (mut from_server, to_server) = server.into_split();
+    let ((from_client, mut to_client), (mut from_server, to_server)) =
+        through(client, shared.upstream).await?;
     tokio::select! {
         done = requests(from_client, to_server, shared) => done,
         done = tokio::io::copy(&mut from_server, &mut to_client) => done.map(drop),

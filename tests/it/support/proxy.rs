@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -172,12 +173,22 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
-    let server = TcpStream::connect(("127.0.0.1", shared.upstream)).await?;
+/// A client's connection and one to the server behind it, each by its directions.
+pub(super) async fn through(
+    client: TcpStream,
+    upstream: u16,
+) -> std::io::Result<(Directions, Directions)> {
+    let server = TcpStream::connect(("127.0.0.1", upstream)).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    Ok((client.into_split(), server.into_split()))
+}
+
+type Directions = (OwnedReadHalf, OwnedWriteHalf);
+
+async fn pass(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let ((from_client, to_client), (from_server, to_server)) =
+        through(client, shared.upstream).await?;
     tokio::select! {
         done = requests(from_client, to_server, shared) => done,
         done = answers(from_server, to_client, shared) => done,
@@ -185,8 +196,8 @@ async fn pass(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
 }
 
 async fn requests(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
     shared: &Shared,
 ) -> std::io::Result<()> {
     let mut chunk = vec![0; 64 * 1024];
@@ -207,8 +218,8 @@ async fn requests(
 }
 
 async fn answers(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
     shared: &Shared,
 ) -> std::io::Result<()> {
     let mut buffer = Vec::new();

@@ -1,6 +1,5 @@
 //! Clients that post all the time, and what has to be true of it in the end.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -132,19 +131,6 @@ pub async fn all_the_same(
     compare("the provider", accepted, &handed_over(&firsts));
     let moments = moments.iter().map(|moment| InFlight::at(&log, *moment));
     let moments: Vec<_> = moments.collect();
-    let bound: BTreeSet<_> = moments.iter().flat_map(InFlight::attempts).collect();
-    println!(
-        "{} attempts in flight at these moments, {} repeated",
-        bound.len(),
-        repeats.len()
-    );
-    let unexplained: Vec<_> = repeats
-        .iter()
-        .filter(|repeat| !bound.contains(&repeat.repeated))
-        .collect();
-    assert!(
-        unexplained.is_empty(),
-        "repeated without a reason: {unexplained:?}"
-    );
+    in_flight::all_explained(&repeats, &moments);
     log
 }

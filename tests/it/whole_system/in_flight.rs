@@ -136,6 +136,26 @@ impl InFlight {
     }
 }
 
+/// What was handed over again has to be what was in flight at one of these moments: when somebody died.
+#[track_caller]
+pub fn all_explained(repeats: &[Repeat], moments: &[InFlight]) {
+    let bound: BTreeSet<_> = moments.iter().flat_map(InFlight::attempts).collect();
+    println!(
+        "{} repeated calls; {} attempts were in flight at {} moments",
+        repeats.len(),
+        bound.len(),
+        moments.len()
+    );
+    let unexplained: Vec<_> = repeats
+        .iter()
+        .filter(|repeat| !bound.contains(&repeat.repeated))
+        .collect();
+    assert!(
+        unexplained.is_empty(),
+        "repeated although no attempt was in flight: {unexplained:?}"
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
