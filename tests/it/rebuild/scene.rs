@@ -29,6 +29,9 @@ pub const SWAP_ANYWAY: Purpose = Purpose::Swap {
     replaced: Replaced::Drop,
 };
 
+/// Between four journeys that are written meanwhile and the next.
+const BREATH: Duration = Duration::from_millis(20);
+
 /// Conversations with whole journeys in them: 1 + 5 events per message each.
 pub async fn write(story: &Story, conversations: std::ops::Range<u64>, messages: u64) {
     futures::stream::iter(conversations)
@@ -177,13 +180,17 @@ pub struct Meanwhile {
 }
 
 impl Meanwhile {
-    /// Commands come in: journeys in conversations of their own.
+    /// Commands come in all the time, each time four journeys in conversations of their own; not as fast as they can be written:
+    /// that is as fast as a busy machine folds, and then a rebuild rightly says that it does not come to an end.
     pub fn writing(stack: &Stack, from: u64) -> Self {
         let story = Arc::new(Story::new(stack.log()));
         Self::start(move |round| {
             let story = Arc::clone(&story);
             let first = from + round * 4;
-            async move { write(&story, first..first + 4, 3).await }
+            async move {
+                write(&story, first..first + 4, 3).await;
+                tokio::time::sleep(BREATH).await;
+            }
         })
     }
 
