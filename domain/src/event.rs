@@ -3,6 +3,8 @@
 use std::fmt;
 use std::hash::Hash;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use crate::{CommandId, Position, Revision, Timestamp};
@@ -15,6 +17,43 @@ pub trait Event: cqrs_es::DomainEvent + 'static {
 
     /// The type as it stands on the log, `MessageAccepted`.
     fn name(&self) -> &'static str;
+
+    /// Reads the event of that name, in the form it has today. The same as deserialising it with its `type`, without
+    /// having to look for that among the rest first: every reader does this for every event.
+    ///
+    /// # Errors
+    /// There is no event of that name, a part is missing, or is not what it should be.
+    fn read<'de, D: Deserializer<'de>>(name: &str, parts: Parts<D>) -> Result<Self, D::Error>;
+}
+
+/// What stands on the log for an event, apart from its type and version.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<D> {
+    /// `facts`, if it is there.
+    pub facts: Option<D>,
+    /// `personal`, if it is there.
+    pub personal: Option<D>,
+}
+
+impl<'de, D: Deserializer<'de>> Parts<D> {
+    pub(crate) fn facts<T: Deserialize<'de>>(&mut self) -> Result<T, D::Error> {
+        part(self.facts.take(), "facts")
+    }
+    pub(crate) fn personal<T: Deserialize<'de>>(&mut self) -> Result<T, D::Error> {
+        part(self.personal.take(), "personal")
+    }
+}
+
+fn part<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    part: Option<D>,
+    name: &'static str,
+) -> Result<T, D::Error> {
+    T::deserialize(part.ok_or_else(|| D::Error::missing_field(name))?)
+}
+
+/// The error of [`Event::read`] for a name that is none of the event's.
+pub(crate) fn unknown<E: serde::de::Error>(name: &str) -> E {
+    E::custom(format_args!("there is no event {name}"))
 }
 
 /// An aggregate of this system: a `cqrs-es` aggregate without services, so that deciding is pure.

@@ -20,7 +20,7 @@ pub mod timestamp;
 pub use channel::{AccountId, Address, ChannelKind};
 pub use conversation::Conversation;
 pub use delivery::Delivery;
-pub use event::{Aggregate, AggregateId, Event, Recorded};
+pub use event::{Aggregate, AggregateId, Event, Parts, Recorded};
 pub use id::{CommandId, ConversationId, IdentityId, MessageId, ParticipantId, UserId};
 pub use identity::Identity;
 pub use message::Message;

@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{
-    AccountId, Address, Aggregate, ChannelKind, ConversationId, Fingerprint, IdSecret, IdentityId,
-    MessageId, ParticipantId, Text, Timestamp, UserId,
+    AccountId, Address, Aggregate, ChannelKind, ConversationId, Event, Fingerprint, IdSecret,
+    IdentityId, MessageId, ParticipantId, Parts, Text, Timestamp, UserId,
 };
 
 /// What has happened so far.
@@ -133,18 +133,47 @@ pub fn assert_same_in_json<T: Serialize + DeserializeOwned + PartialEq + Debug>(
     assert!(read == *value, "{value:?} changed in JSON");
 }
 
-/// Pins what stands on the log: `event` is written as `json`, and `json` is read as `event`.
+/// Pins what stands on the log: `value` is written as `json`, and `json` is read as `value`.
 #[track_caller]
-pub fn assert_on_the_log<E: Serialize + DeserializeOwned + PartialEq + Debug>(
-    event: &E,
+pub fn assert_on_the_log<T: Serialize + DeserializeOwned + PartialEq + Debug>(
+    value: &T,
     json: &str,
 ) {
     let golden: serde_json::Value = serde_json::from_str(json).unwrap();
-    let written = serde_json::to_string(event).unwrap();
+    let written = serde_json::to_string(value).unwrap();
     let written: serde_json::Value = serde_json::from_str(&written).unwrap();
     assert_eq!(written, golden, "written differently");
-    let read: E = serde_json::from_str(json).unwrap();
-    assert!(read == *event, "read differently: {read:?}");
+    let read: T = serde_json::from_str(json).unwrap();
+    assert!(read == *value, "read differently: {read:?}");
+}
+
+/// The same of an event, which is also read by its name and parts.
+#[track_caller]
+pub fn assert_event_on_the_log<E: Event + Debug>(event: &E, json: &str) {
+    assert_on_the_log(event, json);
+    let golden: serde_json::Value = serde_json::from_str(json).unwrap();
+    let part = |name| golden.get(name).cloned();
+    let parts = Parts {
+        facts: part("facts"),
+        personal: part("personal"),
+    };
+    let read = E::read(event.name(), parts).unwrap();
+    assert!(read == *event, "read differently by its name: {read:?}");
+    let without = Parts {
+        facts: None,
+        personal: part("personal"),
+    };
+    let error = E::read(event.name(), without).unwrap_err();
+    assert_eq!(error.to_string(), "missing field `facts`");
+    let error = E::read(
+        "Unheard",
+        Parts {
+            facts: part("facts"),
+            personal: None,
+        },
+    )
+    .unwrap_err();
+    assert_eq!(error.to_string(), "there is no event Unheard");
 }
 
 /// What `Debug` shows of `value`.

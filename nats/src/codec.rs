@@ -8,13 +8,16 @@
 //! `version` counts the aggregate's events, from 1; it is that of the envelope's first event, so that a hole shows.
 //! The same things an operator looks for stand in headers: types, versions, command id, traceparent.
 
+use std::borrow::Cow;
+
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use chat4all_domain::{
-    Aggregate, AggregateId, CommandId, Conversation, Delivery, Event, Identity, Message, Reader,
-    Recorded, Revision, Timestamp,
+    Aggregate, AggregateId, CommandId, Conversation, Delivery, Event, Identity, Message, Parts,
+    Reader, Recorded, Revision, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::subject;
@@ -153,15 +156,20 @@ struct In<'a> {
     command_id: CommandId,
     version: u64,
     #[serde(borrow)]
-    events: Vec<&'a RawValue>,
+    events: Vec<InEvent<'a>>,
     meta: Meta,
 }
 
+/// An event whose parts are read once it is known which one it is.
 #[derive(Deserialize)]
-struct Peek {
+struct InEvent<'a> {
     v: u16,
-    #[serde(rename = "type")]
-    name: String,
+    #[serde(rename = "type", borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    facts: Option<&'a RawValue>,
+    #[serde(borrow)]
+    personal: Option<&'a RawValue>,
 }
 
 /// One step from an older form of an event to the next: `from` to `from + 1`.
@@ -192,8 +200,8 @@ fn decode_with<A: Aggregate>(
     let envelope: In<'_> = serde_json::from_slice(payload).map_err(Error::Malformed)?;
     let events = envelope
         .events
-        .iter()
-        .map(|raw| decode_event(raw, upcasters));
+        .into_iter()
+        .map(|event| decode_event(&event, upcasters));
     Ok(Envelope {
         command_id: envelope.command_id,
         version: envelope.version,
@@ -202,33 +210,49 @@ fn decode_with<A: Aggregate>(
     })
 }
 
-fn decode_event<E: Event>(raw: &RawValue, upcasters: &[Upcaster]) -> Result<E, Error> {
-    let Peek { v: version, name } = serde_json::from_str(raw.get()).map_err(Error::Malformed)?;
+fn decode_event<E: Event>(event: &InEvent<'_>, upcasters: &[Upcaster]) -> Result<E, Error> {
+    let (name, version) = (event.name.as_ref(), event.v);
     let today = E::TYPES
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, version)| *version);
-    let parsed = match today {
-        Some(today) if version == today => serde_json::from_str(raw.get()),
-        Some(today) if version < today => upcast(raw, &name, version..today, upcasters),
-        Some(_) | None => return Err(Error::Newer { name, version }),
+    let parts = Parts {
+        facts: event.facts,
+        personal: event.personal,
     };
-    parsed.map_err(|source| Error::Event {
-        name,
+    let read = match today {
+        Some(today) if version == today => E::read(name, parts),
+        Some(today) if version < today => upcast(event, version..today, upcasters),
+        Some(_) | None => {
+            return Err(Error::Newer {
+                name: name.to_owned(),
+                version,
+            });
+        }
+    };
+    read.map_err(|source| Error::Event {
+        name: name.to_owned(),
         version,
         source,
     })
 }
 
 fn upcast<E: Event>(
-    raw: &RawValue,
-    name: &str,
+    from: &InEvent<'_>,
     versions: std::ops::Range<u16>,
     upcasters: &[Upcaster],
 ) -> Result<E, serde_json::Error> {
-    let mut event: serde_json::Value = serde_json::from_str(raw.get())?;
-    for from in versions {
-        if let Some(upcaster) = upcasters.iter().find(|u| u.name == name && u.from == from) {
+    let mut event = json!({ "type": from.name, "v": from.v });
+    for (part, raw) in [("facts", from.facts), ("personal", from.personal)] {
+        if let Some(raw) = raw {
+            event[part] = serde_json::from_str(raw.get())?;
+        }
+    }
+    for version in versions {
+        let step = upcasters
+            .iter()
+            .find(|step| step.name == from.name && step.from == version);
+        if let Some(upcaster) = step {
             (upcaster.step)(&mut event);
         }
     }

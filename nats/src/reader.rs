@@ -29,12 +29,12 @@ use std::time::Duration;
 use async_nats::Subject;
 use chat4all_domain::Partition;
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::direct::{self, Stored};
 use crate::{Log, streams};
 
-use pull::Pull;
+use pull::{Offered, Pull};
 
 /// Without a message for this long, the log is asked directly.
 pub const IDLE_CHECK: Duration = Duration::from_secs(5);
@@ -357,21 +357,20 @@ impl Feed {
     }
 
     /// The rule: next in the stream – taken; known – dropped; too far – first what is missing.
-    async fn consider(&mut self, message: async_nats::jetstream::Message) {
-        let Ok(info) = message.info() else {
-            warn!(stream = %self.spec.stream, "a message without a place was offered");
-            return;
-        };
-        let (sequence, stored_at_ns) =
-            (info.stream_sequence, info.published.unix_timestamp_nanos());
-        self.pending = info.pending;
-        let reply = message.message.reply.clone();
+    async fn consider(&mut self, offered: Offered) {
+        let Offered {
+            message,
+            sequence,
+            stored_at_ns,
+            pending,
+        } = offered;
+        self.pending = pending;
+        let reply = message.reply.clone();
         if sequence <= self.tail {
             self.disturbed = Some(Instant::now());
         } else if self.bring_up_to(sequence).await {
             // Filling a gap may have brought this very message along.
             if sequence > self.tail {
-                let message = message.message;
                 self.take(Stored {
                     subject: message.subject.to_string(),
                     sequence,

@@ -15,6 +15,8 @@ use uuid::Uuid;
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What it ends with.
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
+/// About how many bytes a field takes with its length.
+const FIELD_BYTES: usize = 16;
 /// The length of a field that is null.
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 /// The moment that `timestamptz` counts from.
@@ -29,12 +31,12 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    /// Of a table that is given so many columns.
-    pub fn of(columns: i16) -> Self {
-        Self {
-            bytes: HEADER.to_vec(),
-            columns,
-        }
+    /// Of a table that is given so many columns, with about so many rows.
+    pub fn of(columns: i16, rows: usize) -> Self {
+        let about = rows * usize::from(columns.unsigned_abs()) * FIELD_BYTES;
+        let mut bytes = Vec::with_capacity(HEADER.len() + about);
+        bytes.extend(HEADER);
+        Self { bytes, columns }
     }
 
     /// Begins a row. What follows are its fields, in the order of the statement's columns.

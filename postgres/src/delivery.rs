@@ -156,7 +156,7 @@ pub async fn write(
 /// # Errors
 /// Postgres is away, or refuses.
 pub async fn copy(connection: &mut PgConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
-    let mut copy = Copy::of(24);
+    let mut copy = Copy::of(24, rows.len());
     for row in rows {
         copy.row()
             .put(row.conversation_id)

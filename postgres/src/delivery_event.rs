@@ -66,7 +66,7 @@ pub async fn insert(connection: &mut PgConnection, rows: &[Row]) -> Result<(), s
 /// # Errors
 /// Postgres is away, or refuses.
 pub async fn copy(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
-    let mut copy = Copy::of(10);
+    let mut copy = Copy::of(10, rows.len());
     for row in rows {
         copy.row()
             .put(row.conversation_id)

@@ -74,7 +74,7 @@ pub async fn insert(connection: &mut PgConnection, rows: &[Row]) -> Result<(), s
 /// # Errors
 /// Postgres is away, or refuses.
 pub async fn copy(connection: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
-    let mut copy = Copy::of(13);
+    let mut copy = Copy::of(13, rows.len());
     for row in rows {
         copy.row()
             .put(row.conversation_id)

@@ -76,7 +76,7 @@ pub async fn write(
 /// # Errors
 /// Postgres is away, or refuses.
 pub async fn copy(connection: &mut PgConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
-    let mut copy = Copy::of(5);
+    let mut copy = Copy::of(5, rows.len());
     for row in rows {
         copy.row()
             .put(row.conversation_id)

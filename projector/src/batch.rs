@@ -30,6 +30,17 @@ impl Event {
         }
     }
 
+    /// Without what only a dead letter has of it, unless it is one: its subject, headers and bytes are far more than what it
+    /// says, and a rebuild holds many.
+    pub fn slim(mut self) -> Self {
+        if self.change.is_ok() {
+            self.stored.subject = String::new();
+            self.stored.headers = Default::default();
+            self.stored.payload = Default::default();
+        }
+        self
+    }
+
     /// When we recorded it; for one that does not tell, when the broker stored it.
     pub fn recorded_at(&self) -> Timestamp {
         self.change
@@ -65,16 +76,14 @@ fn recorded_at(change: &Change) -> Option<Timestamp> {
 /// What is wrong, without the parser's own words: they repeat values, and those may be personal.
 fn why(error: &codec::Error) -> String {
     match error {
-        // The parser does not know the place within an event that it has to read twice.
-        codec::Error::Malformed(source) | codec::Error::Event { source, .. }
-            if source.line() > 0 =>
-        {
+        codec::Error::Malformed(source) if source.line() > 0 => {
             format!(
                 "{error}: wrong at line {}, column {}",
                 source.line(),
                 source.column()
             )
         }
+        // Within an event, the parser counts from where the event's part begins: that would be no place in the envelope.
         codec::Error::Malformed(_)
         | codec::Error::Event { .. }
         | codec::Error::Newer { .. }

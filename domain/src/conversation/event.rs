@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     AccountId, Address, ChannelKind, Fingerprint, IdentityId, ParticipantId, Text, Timestamp,
@@ -48,6 +48,26 @@ impl crate::Event for Event {
             Self::Joined { .. } => "ParticipantJoined",
             Self::Left { .. } => "ParticipantLeft",
         }
+    }
+
+    fn read<'de, D: Deserializer<'de>>(
+        name: &str,
+        mut parts: crate::Parts<D>,
+    ) -> Result<Self, D::Error> {
+        Ok(match name {
+            "ConversationStarted" => Self::Started {
+                facts: parts.facts()?,
+                personal: parts.personal()?,
+            },
+            "ParticipantJoined" => Self::Joined {
+                facts: parts.facts()?,
+                personal: parts.personal()?,
+            },
+            "ParticipantLeft" => Self::Left {
+                facts: parts.facts()?,
+            },
+            _ => return Err(crate::event::unknown(name)),
+        })
     }
 }
 

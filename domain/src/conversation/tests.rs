@@ -4,8 +4,8 @@ use crate::conversation::{
 };
 use crate::event::Event as _;
 use crate::spec::{
-    self, Given, account, address, assert_on_the_log, at, fingerprint, identity, participant, text,
-    user,
+    self, Given, account, address, assert_event_on_the_log, at, fingerprint, identity, participant,
+    text, user,
 };
 use crate::{ChannelKind, Fingerprint, UserId};
 
@@ -490,7 +490,7 @@ fn it_stands_on_the_log_in_this_form() {
     let Event::Started { facts, personal } = direct_with_contact() else {
         unreachable!("built as Started");
     };
-    assert_on_the_log(
+    assert_event_on_the_log(
         &Event::Started {
             facts: Started {
                 fingerprint: Some(fingerprint("one")),
@@ -511,12 +511,12 @@ fn it_stands_on_the_log_in_this_form() {
             "personal":{"title":"Order 4711",
                 "addresses":{"000000ba-0000-0000-0000-000000000009":"491510000009"}}}"#,
     );
-    assert_on_the_log(
+    assert_event_on_the_log(
         &started(Kind::Group, [], None),
         r#"{"type":"ConversationStarted","facts":{"kind":"group","participants":[],"occurred_at":"2026-11-22T04:00:01.000Z"},
             "personal":{}}"#,
     );
-    assert_on_the_log(
+    assert_event_on_the_log(
         &joined(&contact(9), user(1)),
         r#"{"type":"ParticipantJoined","facts":{
                 "participant":"000000ba-0000-0000-0000-000000000009",
@@ -525,7 +525,7 @@ fn it_stands_on_the_log_in_this_form() {
                 "by":"000000a5-0000-0000-0000-000000000001","occurred_at":"2026-11-22T04:00:02.000Z"},
             "personal":{"address":"491510000009"}}"#,
     );
-    assert_on_the_log(
+    assert_event_on_the_log(
         &joined(&member(1), None),
         r#"{"type":"ParticipantJoined","facts":{
                 "participant":"000000ba-0000-0000-0000-000000000001",
@@ -533,7 +533,7 @@ fn it_stands_on_the_log_in_this_form() {
                 "occurred_at":"2026-11-22T04:00:02.000Z"},
             "personal":{}}"#,
     );
-    assert_on_the_log(
+    assert_event_on_the_log(
         &left(1, user(2)),
         r#"{"type":"ParticipantLeft","facts":{"participant":"000000ba-0000-0000-0000-000000000001",
             "by":"000000a5-0000-0000-0000-000000000002","occurred_at":"2026-11-22T04:00:03.000Z"}}"#,

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Timestamp, UserId};
 
@@ -77,6 +77,38 @@ impl crate::Event for Event {
             Self::Deferred { .. } => "DeliveryDeferred",
             Self::Redriven { .. } => "DeliveryRedriven",
         }
+    }
+
+    fn read<'de, D: Deserializer<'de>>(
+        name: &str,
+        mut parts: crate::Parts<D>,
+    ) -> Result<Self, D::Error> {
+        Ok(match name {
+            "DeliveryAttempted" => Self::Attempted {
+                facts: parts.facts()?,
+            },
+            "DeliverySent" => Self::Sent {
+                facts: parts.facts()?,
+                personal: parts.personal()?,
+            },
+            "DeliveryDelivered" => Self::Delivered {
+                facts: parts.facts()?,
+            },
+            "DeliveryRead" => Self::Read {
+                facts: parts.facts()?,
+            },
+            "DeliveryFailed" => Self::Failed {
+                facts: parts.facts()?,
+                personal: parts.personal()?,
+            },
+            "DeliveryDeferred" => Self::Deferred {
+                facts: parts.facts()?,
+            },
+            "DeliveryRedriven" => Self::Redriven {
+                facts: parts.facts()?,
+            },
+            _ => return Err(crate::event::unknown(name)),
+        })
     }
 }
 

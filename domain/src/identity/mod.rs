@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::event::AggregateId;
@@ -82,6 +82,23 @@ impl crate::Event for Event {
             Self::Registered { .. } => "IdentityRegistered",
             Self::Named { .. } => "IdentityNamed",
         }
+    }
+
+    fn read<'de, D: Deserializer<'de>>(
+        name: &str,
+        mut parts: crate::Parts<D>,
+    ) -> Result<Self, D::Error> {
+        Ok(match name {
+            "IdentityRegistered" => Self::Registered {
+                facts: parts.facts()?,
+                personal: parts.personal()?,
+            },
+            "IdentityNamed" => Self::Named {
+                facts: parts.facts()?,
+                personal: parts.personal()?,
+            },
+            _ => return Err(crate::event::unknown(name)),
+        })
     }
 }
 

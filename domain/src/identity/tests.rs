@@ -2,7 +2,7 @@ use crate::event::Event as _;
 use crate::identity::{
     Command, Event, Identity, Named, NamedPersonal, Registered, RegisteredPersonal,
 };
-use crate::spec::{self, Given, address, assert_on_the_log, at, text};
+use crate::spec::{self, Given, address, assert_event_on_the_log, at, text};
 use crate::{ChannelKind, Text};
 
 fn given(history: impl IntoIterator<Item = Event>) -> Given<Identity> {
@@ -101,17 +101,17 @@ fn a_name_without_a_registration_names_nobody() {
 
 #[test]
 fn it_stands_on_the_log_in_this_form() {
-    assert_on_the_log(
+    assert_event_on_the_log(
         &registered(Some("Anna")),
         r#"{"type":"IdentityRegistered","facts":{"kind":"whatsapp","occurred_at":"2026-11-22T04:00:01.000Z"},
             "personal":{"address":"4915112345678","name":"Anna"}}"#,
     );
-    assert_on_the_log(
+    assert_event_on_the_log(
         &registered(None),
         r#"{"type":"IdentityRegistered","facts":{"kind":"whatsapp","occurred_at":"2026-11-22T04:00:01.000Z"},
             "personal":{"address":"4915112345678"}}"#,
     );
-    assert_on_the_log(
+    assert_event_on_the_log(
         &named("Anna"),
         r#"{"type":"IdentityNamed","facts":{"occurred_at":"2026-11-22T04:00:01.000Z"},"personal":{"name":"Anna"}}"#,
     );

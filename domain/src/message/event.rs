@@ -1,6 +1,6 @@
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::channel::{AccountId, Address, ChannelKind};
 use crate::{Fingerprint, ParticipantId, Text, Timestamp};
@@ -26,6 +26,19 @@ impl crate::Event for Event {
         match self {
             Self::Accepted { .. } => "MessageAccepted",
         }
+    }
+
+    fn read<'de, D: Deserializer<'de>>(
+        name: &str,
+        mut parts: crate::Parts<D>,
+    ) -> Result<Self, D::Error> {
+        Ok(match name {
+            "MessageAccepted" => Self::Accepted {
+                facts: parts.facts()?,
+                personal: parts.personal()?,
+            },
+            _ => return Err(crate::event::unknown(name)),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::message::{
     Accept, Accepted, AcceptedPersonal, Command, Content, Event, Message, Origin, PlannedDelivery,
     Recipient, Rejection, Standing,
 };
-use crate::spec::{self, Given, account, address, assert_on_the_log, at, fingerprint, text};
+use crate::spec::{self, Given, account, address, assert_event_on_the_log, at, fingerprint, text};
 use crate::{ChannelKind, ParticipantId, Text};
 
 fn given(history: impl IntoIterator<Item = Event>) -> Given<Message> {
@@ -254,7 +254,7 @@ fn a_second_acceptance_on_the_log_changes_nothing() {
 
 #[test]
 fn it_stands_on_the_log_in_this_form() {
-    assert_on_the_log(
+    assert_event_on_the_log(
         &accepted(),
         r#"{"type":"MessageAccepted","facts":{"origin":{"from":"api"},
             "author":"00000000-0000-0000-0000-000000000001",
@@ -264,7 +264,7 @@ fn it_stands_on_the_log_in_this_form() {
             "personal":{"content":{"type":"text","text":"hello"},"addresses":["4915112345678"]}}"#,
     );
     let Event::Accepted { facts, .. } = accepted();
-    assert_on_the_log(
+    assert_event_on_the_log(
         &Event::Accepted {
             facts: Accepted {
                 origin: Origin::Channel {

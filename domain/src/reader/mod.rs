@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::event::AggregateId;
@@ -78,6 +78,18 @@ impl crate::Event for Event {
         match self {
             Self::ReadUpTo { .. } => "ReadUpTo",
         }
+    }
+
+    fn read<'de, D: Deserializer<'de>>(
+        name: &str,
+        mut parts: crate::Parts<D>,
+    ) -> Result<Self, D::Error> {
+        Ok(match name {
+            "ReadUpTo" => Self::ReadUpTo {
+                facts: parts.facts()?,
+            },
+            _ => return Err(crate::event::unknown(name)),
+        })
     }
 }
 

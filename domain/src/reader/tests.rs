@@ -1,6 +1,6 @@
 use crate::event::Event as _;
 use crate::reader::{Command, Event, ReadUpTo, Reader};
-use crate::spec::{self, Given, assert_on_the_log, at, message};
+use crate::spec::{self, Given, assert_event_on_the_log, at, message};
 
 fn given(history: impl IntoIterator<Item = Event>) -> Given<Reader> {
     spec::given(history)
@@ -55,7 +55,7 @@ fn an_older_mark_on_the_log_does_not_take_it_back() {
 
 #[test]
 fn it_stands_on_the_log_in_this_form() {
-    assert_on_the_log(
+    assert_event_on_the_log(
         &read(1, 7),
         r#"{"type":"ReadUpTo","facts":{"message":"000000e5-0000-0000-0000-000000000001",
             "sequence":7,"occurred_at":"2026-11-22T04:00:01.000Z"}}"#,

@@ -44,6 +44,15 @@ struct Request {
     idle_heartbeat: u128,
 }
 
+/// A message with its place on the stream.
+pub(super) struct Offered {
+    pub message: async_nats::Message,
+    pub sequence: u64,
+    pub stored_at_ns: i128,
+    /// How many stood behind it when it was sent.
+    pub pending: u64,
+}
+
 /// Pulls from one durable.
 pub(super) struct Pull {
     jetstream: jetstream::Context,
@@ -83,7 +92,7 @@ impl Pull {
     ///
     /// # Errors
     /// Nothing comes any more.
-    pub async fn next(&mut self) -> Result<jetstream::Message, Disturbed> {
+    pub async fn next(&mut self) -> Result<Offered, Disturbed> {
         loop {
             if self.asked == 0 {
                 self.ask().await?;
@@ -124,12 +133,19 @@ impl Pull {
         Ok(())
     }
 
-    fn delivered(&mut self, message: async_nats::Message) -> Result<jetstream::Message, Disturbed> {
+    fn delivered(&mut self, message: async_nats::Message) -> Result<Offered, Disturbed> {
         let context = self.jetstream.clone();
         let message = jetstream::Message { message, context };
         let info = message.info().map_err(|_| Disturbed::NoPlace)?;
-        self.pending = info.pending;
+        let (sequence, pending) = (info.stream_sequence, info.pending);
+        let stored_at_ns = info.published.unix_timestamp_nanos();
+        self.pending = pending;
         self.asked = self.asked.saturating_sub(1);
-        Ok(message)
+        Ok(Offered {
+            message: message.message,
+            sequence,
+            stored_at_ns,
+            pending,
+        })
     }
 }

@@ -10,11 +10,12 @@ use chat4all_nats::Log;
 use chat4all_postgres::checkpoint;
 use chat4all_service::config::Poison;
 use sqlx::{PgConnection, PgPool};
+use tokio::join;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::progress::Teller;
-use super::read;
+use super::read::{self, Chunk, Form};
 use crate::batch::{Batch, Event};
 use crate::rows::Rows;
 use crate::session::isolate;
@@ -114,16 +115,20 @@ impl Folder {
         let (sender, mut chunks) = read::ahead();
         let mut reader = JoinSet::new();
         reader.spawn(read::read(
-            (self.log.clone(), partition),
+            (self.log.clone(), partition, Form::Slim),
             way,
             (patience, self.batch),
             sender,
         ));
         // Of this partition, which nobody else folds into these tables; refused by the checkpoint if somebody does.
-        let mut rows = Rows::default();
+        let (mut rows, mut folded) = (Rows::default(), way.0);
         while let Some(events) = gather(&mut chunks, self.batch).await {
             let last = events.last().map_or(way.0, |event| event.position.sequence);
-            self.write(&mut connection, events, &mut rows).await?;
+            if !self.copy(&mut connection, events, &mut rows).await? {
+                let whole = self.whole(partition, (folded, last), patience).await?;
+                self.write(&mut connection, whole).await?;
+            }
+            folded = last;
             self.tell.folded(partition, last);
         }
         match reader.join_next().await {
@@ -133,21 +138,49 @@ impl Folder {
         }
     }
 
-    /// By `COPY`, and once more by the projector's own statements when something in it is refused: those say which event.
-    async fn write(
+    /// By `COPY`. `false` when something in it is refused: then nothing is written.
+    async fn copy(
         &self,
         connection: &mut PgConnection,
         events: Vec<Event>,
         rows: &mut Rows,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let batch = Batch::new(events);
         self.refuse_poison(&batch)?;
         match transaction::copy(connection, &batch, rows).await {
-            Ok(()) => return Ok(()),
-            Err(transaction::Error::Refused(_)) => *rows = Rows::default(),
-            Err(error) => return Err(error.into()),
+            Ok(()) => Ok(true),
+            Err(transaction::Error::Refused(_)) => {
+                *rows = Rows::default();
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
         }
-        let mut left = vec![batch];
+    }
+
+    /// The events behind `way.0` up to `way.1` once more, as they stand on the log.
+    async fn whole(
+        &self,
+        partition: Partition,
+        way: (u64, u64),
+        patience: Duration,
+    ) -> Result<Vec<Event>, Error> {
+        let (sender, mut chunks) = read::ahead();
+        let of = (self.log.clone(), partition, Form::Whole);
+        let all = async {
+            let mut all = Vec::new();
+            while let Some(chunk) = chunks.recv().await {
+                all.extend(chunk.events);
+            }
+            all
+        };
+        let (read, all) = join!(read::read(of, way, (patience, self.batch), sender), all);
+        read?;
+        Ok(all)
+    }
+
+    /// By the projector's own statements, which say which event is refused.
+    async fn write(&self, connection: &mut PgConnection, events: Vec<Event>) -> Result<(), Error> {
+        let mut left = vec![Batch::new(events)];
         while let Some(batch) = left.pop() {
             self.refuse_poison(&batch)?;
             match transaction::write(connection, &batch).await {
@@ -183,17 +216,17 @@ impl From<transaction::Error> for Error {
 }
 
 /// A full batch, or what is left; `None` when there is nothing more.
-async fn gather(chunks: &mut mpsc::Receiver<Vec<Event>>, most: usize) -> Option<Vec<Event>> {
-    let mut events = chunks.recv().await?;
-    let size =
-        |events: &[Event]| -> usize { events.iter().map(|event| event.stored.payload.len()).sum() };
-    let mut bytes = size(&events);
+async fn gather(chunks: &mut mpsc::Receiver<Chunk>, most: usize) -> Option<Vec<Event>> {
+    let Chunk {
+        mut events,
+        mut bytes,
+    } = chunks.recv().await?;
     while events.len() < most && bytes < BATCH_BYTES {
         let Some(more) = chunks.recv().await else {
             break;
         };
-        bytes += size(&more);
-        events.extend(more);
+        bytes += more.bytes;
+        events.extend(more.events);
     }
     Some(events)
 }

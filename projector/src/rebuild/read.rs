@@ -56,15 +56,31 @@ pub enum Error {
     },
 }
 
+/// Events that were read together.
+pub(super) struct Chunk {
+    pub events: Vec<Event>,
+    /// How many bytes of payload they had on the log.
+    pub bytes: usize,
+}
+
+/// What is kept of an event that can be folded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// What it says.
+    Slim,
+    /// How it stands on the log, too: for one that may become a dead letter.
+    Whole,
+}
+
 /// Sends the events behind `after` up to `to`, in order and at most `most` at a time, until all are sent or nobody listens.
 ///
 /// # Errors
 /// See [`Error`]; nothing new for `patience` is one.
 pub(super) async fn read(
-    (log, partition): (Log, Partition),
+    (log, partition, form): (Log, Partition, Form),
     (mut after, to): (u64, u64),
     (patience, most): (Duration, usize),
-    chunks: mpsc::Sender<Vec<Event>>,
+    chunks: mpsc::Sender<Chunk>,
 ) -> Result<(), Error> {
     let most = most.clamp(1, CHUNK);
     let mut give_up = Instant::now() + patience;
@@ -98,11 +114,13 @@ pub(super) async fn read(
         };
         after = last.sequence;
         give_up = Instant::now() + patience;
-        let events = read.into_iter();
-        let events = events
-            .map(|stored| Event::read(partition, stored))
-            .collect();
-        if chunks.send(events).await.is_err() {
+        let bytes = read.iter().map(|stored| stored.payload.len()).sum();
+        let event = |stored| match (Event::read(partition, stored), form) {
+            (event, Form::Slim) => event.slim(),
+            (event, Form::Whole) => event,
+        };
+        let events = read.into_iter().map(event).collect();
+        if chunks.send(Chunk { events, bytes }).await.is_err() {
             break;
         }
     }
@@ -122,6 +140,6 @@ async fn follow(log: &Log, partition: Partition, after: u64) -> Result<Feed, rea
 }
 
 /// A reader at work, and what it brings.
-pub(super) fn ahead() -> (mpsc::Sender<Vec<Event>>, mpsc::Receiver<Vec<Event>>) {
+pub(super) fn ahead() -> (mpsc::Sender<Chunk>, mpsc::Receiver<Chunk>) {
     mpsc::channel(AHEAD)
 }

@@ -51,7 +51,7 @@ pub struct RebuildCommand {
     #[arg(long, value_name = "N", default_value_t = NonZero::new(4).expect("4 is not 0"))]
     workers: NonZero<usize>,
     /// Events per transaction, at most.
-    #[arg(long, value_name = "N", default_value_t = NonZero::new(5_000).expect("5,000 is not 0"))]
+    #[arg(long, value_name = "N", default_value_t = NonZero::new(20_000).expect("20,000 is not 0"))]
     batch: NonZero<usize>,
     /// Show every partition.
     #[arg(long, short)]

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::event::Event as _;
-use crate::spec::assert_on_the_log;
+use crate::spec::{assert_event_on_the_log, assert_on_the_log};
 
 #[test]
 fn attempted_stands_on_the_log_in_this_form() {
-    assert_on_the_log(
+    assert_event_on_the_log(
         &attempted(2, 1),
         r#"{"type":"DeliveryAttempted","facts":{"n":0,"op":"send","attempt":2,"owner":"worker-1",
             "occurred_at":"2026-11-22T04:00:01.000Z"}}"#,
@@ -15,12 +15,12 @@ fn attempted_stands_on_the_log_in_this_form() {
 
 #[test]
 fn sent_stands_on_the_log_in_this_form() {
-    assert_on_the_log(
+    assert_event_on_the_log(
         &sent(2, 1),
         r#"{"type":"DeliverySent","facts":{"n":0,"op":"send","attempt":2,"occurred_at":"2026-11-22T04:00:01.000Z"},
             "personal":{"parts":["wamid.2"]}}"#,
     );
-    assert_on_the_log(
+    assert_event_on_the_log(
         &sent_by_receipt(2, 1),
         r#"{"type":"DeliverySent","facts":{"n":0,"op":"send","attempt":2,"occurred_at":"2026-11-22T04:00:01.000Z"},
             "personal":{}}"#,
@@ -29,11 +29,11 @@ fn sent_stands_on_the_log_in_this_form() {
 
 #[test]
 fn delivered_and_read_stand_on_the_log_in_this_form() {
-    assert_on_the_log(
+    assert_event_on_the_log(
         &delivered(2, 1),
         r#"{"type":"DeliveryDelivered","facts":{"n":0,"op":"send","attempt":2,"occurred_at":"2026-11-22T04:00:01.000Z"}}"#,
     );
-    assert_on_the_log(
+    assert_event_on_the_log(
         &read(2, 1),
         r#"{"type":"DeliveryRead","facts":{"n":0,"op":"send","attempt":2,"occurred_at":"2026-11-22T04:00:01.000Z"}}"#,
     );
@@ -41,7 +41,7 @@ fn delivered_and_read_stand_on_the_log_in_this_form() {
 
 #[test]
 fn failed_stands_on_the_log_in_this_form() {
-    assert_on_the_log(
+    assert_event_on_the_log(
         &failed(2, 1),
         r#"{"type":"DeliveryFailed","facts":{"n":0,"op":"send","attempt":2,"class":"PERMANENT",
             "reason":"RECIPIENT_NOT_REACHABLE","provider_code":"131026","occurred_at":"2026-11-22T04:00:01.000Z"},
@@ -58,7 +58,7 @@ fn failed_stands_on_the_log_in_this_form() {
         },
         personal: FailedPersonal::default(),
     };
-    assert_on_the_log(
+    assert_event_on_the_log(
         &expired,
         r#"{"type":"DeliveryFailed","facts":{"n":0,"op":"send","attempt":0,"class":"PERMANENT",
             "reason":"MESSAGE_EXPIRED","occurred_at":"2026-11-22T04:00:01.000Z"},"personal":{}}"#,
@@ -67,7 +67,7 @@ fn failed_stands_on_the_log_in_this_form() {
 
 #[test]
 fn deferred_stands_on_the_log_in_this_form() {
-    assert_on_the_log(
+    assert_event_on_the_log(
         &deferred(2, 1),
         r#"{"type":"DeliveryDeferred","facts":{"n":0,"op":"send","attempt":2,"until":"2026-11-22T04:00:01.000Z",
             "class":"TRANSIENT","reason":"CHANNEL_FAILURE"}}"#,
@@ -76,7 +76,7 @@ fn deferred_stands_on_the_log_in_this_form() {
 
 #[test]
 fn redriven_stands_on_the_log_in_this_form() {
-    assert_on_the_log(
+    assert_event_on_the_log(
         &redriven(2, 1),
         r#"{"type":"DeliveryRedriven","facts":{"n":0,"op":"send","generation":2,
             "by":"000000a5-0000-0000-0000-000000000001","occurred_at":"2026-11-22T04:00:01.000Z"}}"#,
