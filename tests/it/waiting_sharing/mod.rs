@@ -3,7 +3,9 @@
 mod breaker;
 mod clean_stop;
 mod held;
+mod inbound;
 mod load;
+mod owner;
 mod pair;
 mod redrive;
 mod shared;
