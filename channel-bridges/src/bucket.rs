@@ -59,15 +59,7 @@ impl Bucket {
     /// # Errors
     /// [`Error::Away`]; it may have been written all the same.
     pub async fn put(&self, key: &str, value: Bytes) -> Result<(), Error> {
-        self.put_with(key, value, HeaderMap::new()).await
-    }
-
-    /// As [`Bucket::put`], with something beside the value.
-    ///
-    /// # Errors
-    /// [`Error::Away`]; it may have been written all the same.
-    pub async fn put_with(&self, key: &str, value: Bytes, headers: HeaderMap) -> Result<(), Error> {
-        let message = PublishMessage::build().payload(value).headers(headers);
+        let message = PublishMessage::build().payload(value);
         self.publish(key, message).await.map(drop)
     }
 
@@ -83,10 +75,26 @@ impl Bucket {
     /// Writes a value over that of `revision` (0: there was none); gives the new revision.
     ///
     /// # Errors
-    /// [`Error::Outdated`] when another value is there.
+    /// [`Error::Outdated`] when another value is there; [`Error::Away`], and it may have been written all the same.
     pub async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, Error> {
+        let nothing = HeaderMap::new();
+        self.update_with(key, value, nothing, revision).await
+    }
+
+    /// As [`Bucket::update`], with something beside the value.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update_with(
+        &self,
+        key: &str,
+        value: Bytes,
+        beside: HeaderMap,
+        revision: u64,
+    ) -> Result<u64, Error> {
         let message = PublishMessage::build()
             .payload(value)
+            .headers(beside)
             .expected_last_subject_sequence(revision);
         self.publish(key, message).await
     }

@@ -10,6 +10,7 @@ pub mod config;
 mod gate;
 mod http;
 mod inbound;
+mod mark;
 mod metrics;
 mod outbound;
 mod receipts;

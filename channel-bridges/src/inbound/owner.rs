@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use chat4all_domain::AccountId;
 use chat4all_nats::lease::Lease;
 use chat4all_nats::reader::{Feed, Keep, Spec};
@@ -15,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::channel::{self, Item, Unreadable, What};
 use crate::inbound::{Inbox, item, subject};
+use crate::mark::Mark;
 use crate::outbound::{Error, open_feed};
 use crate::receipts::ACCOUNT;
 use crate::reference;
@@ -25,8 +27,6 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 const AT_A_TIME: usize = 128;
 /// Items that wait in memory at most; the stream keeps the others.
 const WAITING: usize = 5_000;
-/// After trouble, look again.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// What keeps its order among itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +58,7 @@ pub async fn own(inbox: Arc<Inbox>, lease: Lease) -> Result<(), Error> {
     };
     let mut owner = opened;
     owner.run(&lease).await?;
-    owner.mark().await;
+    owner.mark(&lease).await;
     Ok(())
 }
 
@@ -73,13 +73,15 @@ struct Owner {
     waiting: usize,
     /// Items that are not done yet, by call.
     open: BTreeMap<u64, usize>,
+    mark: Mark,
+    /// What it says, as far as we moved it.
     marked: Option<u64>,
 }
 
 impl Owner {
     async fn open(inbox: Arc<Inbox>) -> Self {
         let kind = inbox.kind;
-        let after = remembered(&inbox).await;
+        let (mark, after) = Mark::open(inbox.marks.clone(), mark_key(&inbox)).await;
         let spec = Spec {
             stream: streams::INBOUND.to_owned(),
             durable: format!("inbound-{kind}"),
@@ -99,6 +101,7 @@ impl Owner {
             working: JoinSet::new(),
             waiting: 0,
             open: BTreeMap::new(),
+            mark,
             marked: None,
         }
     }
@@ -120,7 +123,7 @@ impl Owner {
                     let (key, call) = ended.map_err(Error::Died)?;
                     self.ended(key, call);
                 }
-                _ = mark.tick() => self.mark().await,
+                _ = mark.tick() => self.mark(lease).await,
                 () = stop.cancelled(), if self.working.is_empty() => {}
                 stored = self.feed.next(), if !stop.is_cancelled() && self.waiting < WAITING => {
                     self.take(&stored?);
@@ -208,7 +211,7 @@ impl Owner {
     }
 
     /// Everything up to here is done.
-    async fn mark(&mut self) {
+    async fn mark(&mut self, lease: &Lease) {
         let position = self.feed.position();
         self.feed.folded(position).await;
         let lowest = self.open.keys().next();
@@ -218,9 +221,9 @@ impl Owner {
         if mark == 0 || self.marked == Some(mark) {
             return;
         }
-        let key = mark_key(&self.inbox);
-        match self.inbox.marks.put(&key, mark.to_string().into()).await {
-            Ok(()) => self.marked = Some(mark),
+        match self.mark.set(mark, HeaderMap::new(), lease).await {
+            Ok(true) => self.marked = Some(mark),
+            Ok(false) => {}
             Err(error) => {
                 warn!(error = %Chain(&error), "the place in the inbound stream cannot be remembered now")
             }
@@ -248,19 +251,4 @@ fn lane_of(account: &AccountId, item: &Item) -> LaneKey {
 
 fn mark_key(inbox: &Inbox) -> String {
     format!("inbound.{}", inbox.kind)
-}
-
-async fn remembered(inbox: &Inbox) -> u64 {
-    loop {
-        match inbox.marks.last(&mark_key(inbox)).await {
-            Ok(value) => {
-                let text = value.map(|value| String::from_utf8_lossy(&value.bytes).into_owned());
-                return text.and_then(|text| text.parse().ok()).unwrap_or(0);
-            }
-            Err(error) => {
-                warn!(error = %Chain(&error), "the place in the inbound stream cannot be read now")
-            }
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
 }

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::accounts::{self, mark_key};
 use crate::clock;
+use crate::mark::Mark;
 use crate::outbound::attempt::{self, Desk, Ended, State};
 use crate::outbound::lanes::{Head, LaneKey, Lanes, Next, Touched};
 use crate::outbound::verdict::scheduled;
@@ -60,6 +61,7 @@ struct Owner {
     /// References on their way into the bucket, by the sequence of their `DeliverySent`.
     storing: JoinSet<u64>,
     not_stored: BTreeMap<u64, usize>,
+    mark: Mark,
     /// What the bucket says: the mark, and how much waits for which account.
     marked: (u64, BTreeMap<AccountId, usize>),
     counted: i64,
@@ -68,7 +70,8 @@ struct Owner {
 impl Owner {
     async fn open(worker: Arc<Worker>, lease: Lease) -> Self {
         let partition = lease.partition();
-        let after = low_water(&worker, &mark_key(&worker.kind, partition)).await;
+        let key = mark_key(&worker.kind, partition);
+        let (mark, after) = Mark::open(worker.marks.clone(), key).await;
         let level_at = loop {
             let deadline = Instant::now() + DEADLINE;
             match worker.log.last_sequence(partition, deadline).await {
@@ -93,6 +96,7 @@ impl Owner {
             wakes: BinaryHeap::new(),
             storing: JoinSet::new(),
             not_stored: BTreeMap::new(),
+            mark,
             // What an owner before said may not be true any more.
             marked: (u64::MAX, BTreeMap::new()),
             counted: 0,
@@ -356,15 +360,11 @@ impl Owner {
         if self.marked.0 == mark && self.marked.1 == *waiting {
             return;
         }
-        let key = mark_key(&worker.kind, self.desk.lease.partition());
         let headers = accounts::waiting_header(waiting);
         let marked = (mark, waiting.clone());
-        match worker
-            .marks
-            .put_with(&key, mark.to_string().into(), headers)
-            .await
-        {
-            Ok(()) => self.marked = marked,
+        match self.mark.set(mark, headers, &self.desk.lease).await {
+            Ok(true) => self.marked = marked,
+            Ok(false) => {}
             Err(error) => warn!(error = %Chain(&error), "the low-water mark cannot be written now"),
         }
     }
@@ -432,20 +432,6 @@ async fn account_of(worker: &Worker, id: &delivery::Id, n: u16) -> Option<Accoun
                 tokio::time::sleep(AGAIN).await;
             }
         }
-    }
-}
-
-/// Where to begin; 0 when nobody knows.
-async fn low_water(worker: &Worker, key: &str) -> u64 {
-    loop {
-        match worker.marks.last(key).await {
-            Ok(value) => {
-                let text = value.map(|value| String::from_utf8_lossy(&value.bytes).into_owned());
-                return text.and_then(|text| text.parse().ok()).unwrap_or(0);
-            }
-            Err(error) => warn!(error = %Chain(&error), "the low-water mark cannot be read now"),
-        }
-        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -2,11 +2,15 @@
 //! is. When it wakes it learns that what it did was stored; nothing of it is there twice.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use async_nats::jetstream::{self, kv::Watch};
 use chat4all_domain::message::{Content, Event, Origin};
 use chat4all_nats::Change;
+use futures::StreamExt;
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::timeout;
 use url::Url;
 
 use super::owner::Owner;
@@ -16,6 +20,7 @@ use crate::support::behind::level;
 use crate::support::proxy::Proxy;
 use crate::whole_system::{compare, on_the_log, shown};
 
+const SECOND: Duration = Duration::from_secs(1);
 /// Write to us.
 const CUSTOMERS: usize = 8;
 /// So many texts at a time.
@@ -30,6 +35,7 @@ async fn what_comes_in_while_its_owner_stands_still_and_when_it_wakes_is_there_o
     let proxy = Proxy::start(broker.port().unwrap(), 0, 1).await;
     let through = proxy.url();
     let owner = Owner::start(&system, &[("CHAT4ALL_NATS__URL", through.as_str())]).await;
+    let marks = Marks::follow(&broker).await;
     let mut people = People::of(&system).await;
     people.write().await;
     people.are_understood().await;
@@ -55,11 +61,34 @@ async fn what_comes_in_while_its_owner_stands_still_and_when_it_wakes_is_there_o
     people.are_written_to().await;
     people.are_understood().await;
     people.have_read_everything().await;
+    marks.never_went_back().await;
     let log = log_of(&system.env).await;
     people.are_heard_once(&log);
     people.are_told_once(&log).await;
     level(&system.env).await;
     compare("the read models", &on_the_log(&log), &shown(&system).await);
+}
+
+/// Up to where all that came in is done, as it was said.
+struct Marks(Watch);
+
+impl Marks {
+    async fn follow(broker: &Url) -> Self {
+        let client = async_nats::connect(broker.as_str()).await.unwrap();
+        let lanes = jetstream::new(client).get_key_value("LANES").await.unwrap();
+        Self(lanes.watch("inbound.whatsapp").await.unwrap())
+    }
+
+    /// Whoever is not the owner any more has no say in it.
+    async fn never_went_back(mut self) {
+        let mut said = Vec::new();
+        while let Ok(Some(entry)) = timeout(SECOND, self.0.next()).await {
+            let text = String::from_utf8(entry.unwrap().value.to_vec()).unwrap();
+            said.push(text.parse::<u64>().unwrap());
+        }
+        assert!(said.len() > 3, "{said:?}");
+        assert!(said.is_sorted(), "{said:?}");
+    }
 }
 
 /// Those outside, and what was said so far.
