@@ -7,6 +7,7 @@ use chat4all_domain::Position;
 use serde_json::{Value, json};
 
 use super::client::{Came, Events, Socket, queries};
+use super::sight::DEAD_LETTERS;
 use crate::journeys::system::System;
 
 /// What they were shown: the places of every conversation, in the order in which they came.
@@ -19,6 +20,7 @@ pub enum Way<'a> {
     Mine,
     Sse,
     SseOf(&'a str),
+    DeadLetters,
 }
 
 pub const EVENTS: &str = "cursor position events {
@@ -45,7 +47,11 @@ pub struct Follower<'a> {
     token: String,
     pub way: Way<'a>,
     pub cursor: Option<String>,
+    /// The first cursor: where they began.
+    pub began: Option<String>,
     pub shown: Shown,
+    /// The places of what was put aside, in the order in which they were told of it.
+    pub parked: Vec<u64>,
     /// How often they were told to resume.
     pub resyncs: usize,
     line: Option<Line>,
@@ -59,18 +65,26 @@ enum Line {
 impl<'a> Follower<'a> {
     /// Has begun when this returns.
     pub async fn begin(system: &System, token: &str, way: Way<'a>) -> Self {
+        Self::begin_at(queries(system), token, way).await
+    }
+
+    /// The same at the process that answers at `base`.
+    pub async fn begin_at(base: &str, token: &str, way: Way<'a>) -> Self {
         let mut follower = Self {
-            base: queries(system).to_owned(),
+            base: base.to_owned(),
             token: token.to_owned(),
             way,
             cursor: None,
+            began: None,
             shown: Shown::new(),
+            parked: Vec::new(),
             resyncs: 0,
             line: None,
         };
         while follower.cursor.is_none() {
             follower.next().await;
         }
+        follower.began.clone_from(&follower.cursor);
         follower
     }
 
@@ -115,11 +129,30 @@ impl<'a> Follower<'a> {
     fn take(&mut self, cursor: String, update: Option<Value>) {
         self.cursor = Some(cursor);
         let Some(update) = update else { return };
-        let position = update["position"].as_str().unwrap().parse().unwrap();
+        if let Some(letters) = update["deadLetters"].as_array() {
+            letters.iter().for_each(|letter| self.told_of(letter));
+            return;
+        }
         let first = &update["events"][0];
         let conversation = first["conversationId"].as_str();
         let conversation = conversation.or(first["conversation_id"].as_str());
-        let places = self.shown.entry(conversation.unwrap().to_owned());
+        self.keep(conversation.unwrap(), &update["position"]);
+    }
+
+    fn told_of(&mut self, letter: &Value) {
+        let id = letter["id"].as_str().unwrap();
+        match id.strip_prefix("parked-inbound:") {
+            Some(sequence) => self.parked.push(sequence.parse().unwrap()),
+            None => {
+                let conversation = letter["conversationId"].as_str();
+                self.keep(conversation.unwrap(), &letter["position"]);
+            }
+        }
+    }
+
+    fn keep(&mut self, conversation: &str, position: &Value) {
+        let position = position.as_str().unwrap().parse().unwrap();
+        let places = self.shown.entry(conversation.to_owned());
         places.or_default().push(position);
     }
 
@@ -131,6 +164,7 @@ impl<'a> Follower<'a> {
             }
             Way::Conversation(id) => (id, of_conversation()),
             Way::Mine => ("", of_mine()),
+            Way::DeadLetters => ("", DEAD_LETTERS.to_owned()),
         };
         let mut socket = Socket::graphql_at(&self.base, &self.token).await.ok()?;
         let variables = json!({"id": id, "after": self.cursor});
@@ -154,6 +188,14 @@ impl<'a> Follower<'a> {
     pub fn has(&self, conversation: &str, sequence: u64) -> bool {
         let places = self.shown.get(conversation);
         places.is_some_and(|places| places.iter().any(|place| place.sequence >= sequence))
+    }
+
+    /// The last of each of these.
+    pub fn has_all(&self, wanted: &Shown) -> bool {
+        let mut lasts = wanted
+            .iter()
+            .filter_map(|(id, places)| Some((id, places.last()?)));
+        lasts.all(|(id, last)| self.has(id, last.sequence))
     }
 }
 
@@ -180,6 +222,7 @@ fn shown_by_socket(came: Came) -> Option<Update> {
     };
     let update = data.into_iter().next().unwrap().1;
     let cursor = update["cursor"].as_str().unwrap().to_owned();
-    let shown = (!update["position"].is_null()).then_some(update);
-    Some(Update::Shown(cursor, shown))
+    let letters = update["deadLetters"].as_array();
+    let only_the_cursor = update["position"].is_null() && letters.is_none_or(Vec::is_empty);
+    Some(Update::Shown(cursor, (!only_the_cursor).then_some(update)))
 }

@@ -1,10 +1,14 @@
 //! Following live, through `chat4all up`: as those see it who subscribe, are cut off, come back, fall behind, or may not see it.
 
+mod alone;
 mod client;
 mod connections;
 mod elsewhere;
+mod far_behind;
 mod follower;
+mod letters;
 mod limits;
+mod long_log;
 mod poison;
 mod replaced;
 mod resume;

@@ -1,16 +1,12 @@
 //! The log is replaced by another one while somebody is still catching up with it: they are told to load anew.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use chat4all_cli::embedded::chat4all_program;
 use chat4all_domain::{MessageId, message};
-use chat4all_service::auth::{Grant, Scope, mint};
-use chat4all_service::clock;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::alone::{QueryApi, operator};
 use super::client::{Came, Events, Socket};
 use super::follower::of_mine;
 use crate::journeys::until;
@@ -21,50 +17,6 @@ use crate::support::log::{layout, provisioned, relaxed_node};
 const MESSAGES: u64 = 2_000;
 const LARGE: &str = "\u{1F40C}";
 const CHARS: usize = 4_096;
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-/// The role alone: what follows the log needs no Postgres.
-struct QueryApi {
-    child: Child,
-    base: String,
-}
-
-impl QueryApi {
-    fn start(nats: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = port.local_addr().unwrap();
-        drop(port);
-        let mut command = Command::new(chat4all_program().unwrap());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("CHAT4ALL_") {
-                command.env_remove(name);
-            }
-        }
-        let child = command
-            .arg("query-api")
-            .env("CHAT4ALL_NATS__URL", nats)
-            .env(
-                "CHAT4ALL_POSTGRES__URL",
-                "postgres://nobody@127.0.0.1:1/none",
-            )
-            .env("CHAT4ALL_AUTH__HS256_SECRET", SECRET)
-            .env("CHAT4ALL_IDS__SECRET", "07".repeat(32))
-            .env("CHAT4ALL_HTTP__LISTEN", listen.to_string())
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let base = format!("http://{listen}");
-        Self { child, base }
-    }
-}
-
-impl Drop for QueryApi {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_is_still_catching_up_when_the_log_is_replaced_is_told_to_load_anew() {
@@ -81,18 +33,7 @@ async fn who_is_still_catching_up_when_the_log_is_replaced_is_told_to_load_anew(
         story.accept(message, &words, &[]).await.unwrap();
     }
     let api = QueryApi::start(&node.nats.url());
-    let grant = Grant {
-        sub: "op",
-        scopes: Scope::ALL,
-        ttl: Duration::from_secs(3_600),
-    };
-    let token = mint(
-        &SECRET.to_owned().into(),
-        "chat4all",
-        None,
-        &grant,
-        clock::now(),
-    );
+    let token = operator();
     let events = async || Events::open_at(&api.base, &token, "/v1/events", None).await;
     let mut there = None;
     let follows = async || {

@@ -1,6 +1,7 @@
 //! Cut off fifty times each under load, with a broker that is killed in between: nobody misses anything, and nobody sees anything
 //! twice.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use chat4all_domain::Position;
 use rustix::process::Signal;
 
 use super::follower::{Follower, Shown, Way};
-use super::of_users;
-use crate::journeys::system::{System, text};
+use super::{letters, of_users};
+use crate::journeys::system::{Stored, System, text};
 use crate::support::seed;
 use crate::support::up::send;
 
@@ -21,22 +22,25 @@ async fn who_is_cut_off_fifty_times_under_load_misses_nothing_and_sees_nothing_t
     fastrand::seed(seed("live::resume"));
     let system = System::start();
     let ana = system.full("ana");
-    // One whose deliveries have something to tell, and two that are for users alone.
+    // One whose deliveries have something to tell, two that are for users alone, and one of which each message fails.
+    letters::nobody_reaches(&system).await;
     let groups = [
         system.group(&ana, &[PHONE]).await,
         of_users(&system, &ana).await,
         of_users(&system, &ana).await,
+        system.group(&ana, &[letters::UNREACHABLE]).await,
     ];
     let mut followers = vec![
         Follower::begin(&system, &ana, Way::Conversation(&groups[0])).await,
         Follower::begin(&system, &ana, Way::Mine).await,
         Follower::begin(&system, &ana, Way::Sse).await,
         Follower::begin(&system, &ana, Way::SseOf(&groups[1])).await,
+        Follower::begin(&system, &ana, Way::DeadLetters).await,
     ];
     let enough = AtomicBool::new(false);
     let writing = async {
         // What goes to a phone has more to tell, and takes longer until all of it is told.
-        let paces = [50, 0, 0].map(Duration::from_millis);
+        let paces = [50, 0, 0, 50].map(Duration::from_millis);
         let writers = groups
             .iter()
             .zip(paces)
@@ -61,16 +65,19 @@ async fn who_is_cut_off_fifty_times_under_load_misses_nothing_and_sees_nothing_t
         futures::future::join_all(cut).await;
         enough.store(true, Ordering::Relaxed);
     };
-    let (written, ()) = futures::join!(writing, following);
+    let spoiling = letters::spoil(&system, &enough);
+    let (written, (), ()) = futures::join!(writing, spoiling, following);
     assert!(written.iter().all(|last| last.sequence > 0), "{written:?}");
 
     // The log as any client reads it is what has to have been shown.
-    let last = text(&groups[0], "the last one");
-    let last = system.posted(&ana, "/v1/messages", &last, 202).await;
-    let id = last["message_id"].as_str().unwrap();
-    let path = format!("/v1/conversations/{}/messages/{id}", groups[0]);
-    let read = async || system.rest(&ana, &path).await.body["status"].clone();
-    crate::journeys::until("READ", read, |status| *status == "READ").await;
+    for (group, end) in [(&groups[0], "READ"), (&groups[3], "FAILED")] {
+        let last = text(group, "the last one");
+        let last = system.posted(&ana, "/v1/messages", &last, 202).await;
+        let id = last["message_id"].as_str().unwrap();
+        let path = format!("/v1/conversations/{group}/messages/{id}");
+        let read = async || system.rest(&ana, &path).await.body["status"].clone();
+        crate::journeys::until(end, read, |status| *status == end).await;
+    }
     everything_was_shown(&system, &groups, &mut followers).await;
 }
 
@@ -82,6 +89,10 @@ pub async fn everything_was_shown(
 ) {
     let expected = on_the_log(system, groups).await;
     for follower in followers {
+        if matches!(follower.way, Way::DeadLetters) {
+            letters::all_were_told(system, follower).await;
+            continue;
+        }
         let watched: Vec<_> = match follower_of(follower) {
             Some(group) => vec![group],
             None => groups.iter().map(String::as_str).collect(),
@@ -100,7 +111,7 @@ pub async fn everything_was_shown(
 fn follower_of<'a>(follower: &Follower<'a>) -> Option<&'a str> {
     match follower.way {
         Way::Conversation(group) | Way::SseOf(group) => Some(group),
-        Way::Mine | Way::Sse => None,
+        Way::Mine | Way::Sse | Way::DeadLetters => None,
     }
 }
 
@@ -131,18 +142,27 @@ pub async fn write(
 /// Where everything about these conversations stands.
 async fn on_the_log(system: &System, groups: &[String]) -> Shown {
     let mut found = Shown::new();
-    let mut sequences = std::collections::BTreeMap::<String, u64>::new();
-    for stored in system.log().await {
-        let partition = stored.token(2).to_owned();
-        let sequence = sequences.entry(partition.clone()).or_default();
-        *sequence += 1;
+    for (position, stored) in placed(system).await {
         let about = groups
             .iter()
             .find(|group| stored.subject.contains(group.as_str()));
         if let Some(group) = about {
-            let position = format!("{partition}-{sequence}").parse().unwrap();
             found.entry(group.clone()).or_default().push(position);
         }
     }
     found
+}
+
+/// Everything on the event streams, and where it stands.
+pub async fn placed(system: &System) -> Vec<(Position, Stored)> {
+    let mut sequences = BTreeMap::<String, u64>::new();
+    let mut all = Vec::new();
+    for stored in system.log().await {
+        let partition = stored.token(2).to_owned();
+        let sequence = sequences.entry(partition.clone()).or_default();
+        *sequence += 1;
+        let position = format!("{partition}-{sequence}").parse().unwrap();
+        all.push((position, stored));
+    }
+    all
 }
