@@ -1,5 +1,7 @@
 //! The log on the broker: everything there, as it should be, with room left.
 
+use std::collections::BTreeMap;
+
 use async_nats::jetstream;
 use chat4all_nats::fullness::ACCEPT_UP_TO_PERCENT;
 use chat4all_nats::streams::{self, Drift, Error, Examined, Layout, Standing};
@@ -9,6 +11,8 @@ use super::finding::{Area, Finding};
 
 /// From here on somebody should think of more room, in percent.
 const FILLING_PERCENT: u64 = 80;
+/// So many streams are named at most; the others are counted.
+const NAMED: usize = 3;
 
 /// What is wrong with the log, and whether it can be opened.
 pub struct Look {
@@ -72,6 +76,7 @@ fn findings(examined: &Examined) -> Vec<Finding> {
     }
     found.extend(examined.drift.iter().map(differs));
     found.extend(examined.standing.iter().flat_map(standing));
+    found.extend(behind(&examined.standing));
     found
 }
 
@@ -114,19 +119,41 @@ fn standing(one: &Standing) -> Vec<Finding> {
             "start the nodes that are away; `nats server report jetstream` names them",
         ));
     }
+    found
+}
+
+/// One finding for each node that copies are away or behind on, however many: they are mended together.
+fn behind(standing: &[Standing]) -> Vec<Finding> {
+    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     // Without a leader nobody knows how far the copies are, not even the one that is up.
-    if one.has_leader && !one.behind.is_empty() {
-        found.push(Finding::wrong(
+    for one in standing.iter().filter(|one| one.has_leader) {
+        for node in &one.behind {
+            nodes.entry(node).or_default().push(&one.stream);
+        }
+    }
+    let finding = |(node, streams): (&str, Vec<&str>)| {
+        Finding::wrong(
             Area::Log,
-            format!(
-                "{stream}: the copy on {} is away or behind",
-                one.behind.join(" and ")
-            ),
+            format!("{node} is away or behind with {}", copies(&streams)),
             "three copies that are current; with one more away nothing is accepted",
             "start the node; it catches up by itself",
-        ));
+        )
+    };
+    nodes.into_iter().map(finding).collect()
+}
+
+/// `its copies of 9 streams: EVT-00, EVT-01, EVT-02 and 6 more`
+fn copies(streams: &[&str]) -> String {
+    if let [only] = streams {
+        return format!("its copy of {only}");
     }
-    found
+    let (count, named) = (streams.len(), streams.len().min(NAMED));
+    let names = streams[..named].join(", ");
+    let more = match count - named {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("its copies of {count} streams: {names}{more}")
 }
 
 /// How full it is, if somebody should know.
@@ -183,26 +210,55 @@ mod tests {
         found.iter().map(|finding| finding.weight).collect()
     }
 
+    fn with_copies(stream: &str, has_leader: bool, behind: &[&str]) -> Standing {
+        Standing {
+            stream: stream.to_owned(),
+            bytes: 0,
+            max_bytes: 1_000,
+            has_leader,
+            behind: behind.iter().map(|&node| node.to_owned()).collect(),
+        }
+    }
+
+    fn says(standing: Vec<Standing>) -> Vec<String> {
+        let examined = Examined {
+            standing,
+            ..Examined::default()
+        };
+        let found = findings(&examined);
+        found.into_iter().map(|finding| finding.what).collect()
+    }
+
     #[test]
     fn a_stream_without_a_leader_says_that_and_nothing_of_its_copies() {
-        let says = |has_leader| -> Vec<String> {
-            let one = Standing {
-                stream: "EVT-00".to_owned(),
-                bytes: 0,
-                max_bytes: 1_000,
-                has_leader,
-                behind: vec!["node-2".to_owned(), "node-3".to_owned()],
-            };
-            let found = standing(&one);
-            found.into_iter().map(|finding| finding.what).collect()
-        };
+        let one = |has_leader| with_copies("EVT-00", has_leader, &["node-2", "node-3"]);
         assert_eq!(
-            says(false),
+            says(vec![one(false)]),
             ["EVT-00 has no leader: nothing can be stored in it"]
         );
         assert_eq!(
-            says(true),
-            ["EVT-00: the copy on node-2 and node-3 is away or behind"]
+            says(vec![one(true)]),
+            [
+                "node-2 is away or behind with its copy of EVT-00",
+                "node-3 is away or behind with its copy of EVT-00"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_node_is_named_once_with_how_many_of_its_copies_are_behind() {
+        let names = ["A", "B", "C", "D", "E"];
+        let all: Vec<_> = names
+            .iter()
+            .map(|name| with_copies(name, true, &["node-3"]))
+            .collect();
+        assert_eq!(
+            says(all[..3].to_vec()),
+            ["node-3 is away or behind with its copies of 3 streams: A, B, C"]
+        );
+        assert_eq!(
+            says(all),
+            ["node-3 is away or behind with its copies of 5 streams: A, B, C and 2 more"]
         );
     }
 
