@@ -110,6 +110,10 @@ impl Metrics {
     pub(crate) fn halted(&self, partition: Partition) {
         self.halted.get_or_create(&labels(partition)).set(1);
     }
+    /// The partition is somebody else's now, and whether it is halted is theirs to say.
+    pub(crate) fn not_halted(&self, partition: Partition) {
+        self.halted.get_or_create(&labels(partition)).set(0);
+    }
     pub(crate) fn lag(&self, partition: Partition, events: u64, time: Duration) {
         let labels = labels(partition);
         let events = i64::try_from(events).unwrap_or(i64::MAX);

@@ -58,7 +58,8 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Projector {
     pub(crate) config: Config,
-    /// Partitions that met an event that cannot be folded, and stand before it until the process starts anew.
+    /// Partitions of ours that met an event that cannot be folded, and stand before it until the process starts anew, or
+    /// until they are given up.
     pub(crate) halted: BTreeSet<Partition>,
     pub(crate) progress: Progress,
     pub(crate) migrated: bool,

@@ -1,7 +1,7 @@
 //! One session: one connection to Postgres, one feed per partition from its checkpoint on, and batch after batch until
 //! something ends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chat4all_domain::{Partition, Position};
@@ -65,10 +65,9 @@ pub(crate) enum Error {
 
 impl Projector {
     pub(crate) async fn session(&mut self, stop: &CancellationToken) -> Result<End, Error> {
-        let owned: Vec<_> = {
-            let owned = self.config.owned.borrow_and_update();
-            owned.difference(&self.halted).copied().collect()
-        };
+        let ours = self.config.owned.borrow_and_update().clone();
+        self.give_up_all_but(&ours);
+        let owned: Vec<_> = ours.difference(&self.halted).copied().collect();
         let begun = tokio::select! {
             begun = self.begin(&owned) => begun?,
             () = stop.cancelled() => return Ok(End::Stopped),
@@ -101,6 +100,16 @@ impl Projector {
             if self.halted.len() > halted {
                 return Ok(End::Halted);
             }
+        }
+    }
+
+    /// A partition that is given up is not halted here any more: another projector may get past the event. If it comes back,
+    /// it is tried again.
+    fn give_up_all_but(&mut self, ours: &BTreeSet<Partition>) {
+        let given_up: Vec<_> = self.halted.difference(ours).copied().collect();
+        for partition in given_up {
+            self.halted.remove(&partition);
+            self.config.metrics.not_halted(partition);
         }
     }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::message_in;
 use super::stack::{How, Stack, assert_same};
 use super::story::{Story, conversation, user};
+use crate::journeys::until;
 
 /// Puts bytes on the log as they are, past every check.
 async fn publish(stack: &Stack, subject: String, payload: impl Into<Bytes>) -> Position {
@@ -212,4 +213,40 @@ async fn a_halted_partition_stands_before_the_event_and_the_others_go_on() {
         assert_eq!(on["projector_dead_letter"].len(), 1);
         assert_same(&on, &stack.fold(&How::into("anew")).await);
     }
+}
+
+#[tokio::test]
+async fn a_halted_partition_that_is_given_up_is_tried_again_when_it_comes_back() {
+    let stack = Stack::start().await;
+    let story = Story::new(stack.log());
+    story.whole_journeys(1, 1).await;
+    let bad = message_in(1, "bad");
+    let subject = subject::of(stack.log().partitions(), &bad);
+    let partition = publish(&stack, subject, "no envelope").await.partition;
+    let how = How {
+        poison: Poison::Halt,
+        ..How::into("chat4all")
+    };
+    let halting = stack.project(&how);
+    let is_halted = async || how.metrics.is_halted(partition);
+    until("it is halted", is_halted, |halted| *halted).await;
+
+    // Its lease is lost: nothing is halted here, whoever has it.
+    halting.owned.send_modify(|owned| {
+        owned.remove(&partition);
+    });
+    until("it is not halted here", is_halted, |halted| !halted).await;
+    // Whoever gets it lets the event be parked.
+    let on = stack.fold(&How::into("chat4all")).await;
+    assert_eq!(on["projector_dead_letter"].len(), 1);
+
+    // It comes back, and goes on behind the event.
+    halting.owned.send_modify(|owned| {
+        owned.insert(partition);
+    });
+    let after = message_in(1, "after");
+    story.accept(after, "after", &[]).await.unwrap();
+    stack.level("chat4all").await;
+    assert!(!how.metrics.is_halted(partition));
+    halting.stop().await;
 }
