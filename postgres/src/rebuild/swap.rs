@@ -8,11 +8,12 @@
 //! Readers wait for nothing: reading does not conflict with this lock, and renaming a schema locks no table in it.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use chat4all_domain::Partition;
 use sqlx::PgConnection;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::compare::{self, Comparison, Moment, Which};
 use super::shadow::is_lock_timeout;
@@ -26,8 +27,12 @@ pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long projectors are held, at most, whatever is done meanwhile. Together with [`LOCK_PATIENCE`] shorter than
 /// [`LOCK_TIMEOUT`](crate::connect::LOCK_TIMEOUT), so that they do not give up. What it does not limit: the commit of the
-/// swap, which waits for the disk.
+/// swap, see [`COMMIT_PATIENCE`].
 pub const HELD_PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// How long the answer to the commit of the swap is waited for. It waits for the disk, and for a standby if there is one, and
+/// no limit of the server's ends that: on the server it may go on afterwards.
+pub const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is kept of it for the swap itself.
 const TO_SWAP: Duration = Duration::from_millis(500);
@@ -153,8 +158,8 @@ impl Locked {
     /// returns, and with it everything that was folded.
     ///
     /// # Errors
-    /// Postgres is away, or refuses. When the connection broke while it was committed, [`identity`](super::turn::identity)
-    /// tells whether it was.
+    /// Postgres is away, hangs, or refuses. The commit may have gone through all the same, or still do so: once somebody else
+    /// can [take](super::turn::take) the turn it is over, and [`identity`](super::turn::identity) tells what became of it.
     pub async fn swap(
         mut self,
         schemas: &Schemas,
@@ -162,12 +167,17 @@ impl Locked {
     ) -> Result<PgConnection, sqlx::Error> {
         let Schemas { live, shadow, .. } = schemas;
         let left = (self.since + HELD_PATIENCE).saturating_duration_since(Instant::now());
-        limit(&mut self.connection, left).await?;
-        let aside = format!("alter schema {live} rename to {aside}");
-        tell(&mut self.connection, aside).await?;
-        let in_place = format!("alter schema {shadow} rename to {live}");
-        tell(&mut self.connection, in_place).await?;
-        tell(&mut self.connection, "commit").await?;
+        let swapping = async {
+            limit(&mut self.connection, left).await?;
+            let aside = format!("alter schema {live} rename to {aside}");
+            tell(&mut self.connection, aside).await?;
+            let in_place = format!("alter schema {shadow} rename to {live}");
+            tell(&mut self.connection, in_place).await?;
+            tell(&mut self.connection, "commit").await
+        };
+        timeout(left + COMMIT_PATIENCE, swapping)
+            .await
+            .unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())))?;
         Ok(self.connection)
     }
 }

@@ -139,8 +139,12 @@ pub enum Error {
         #[source]
         source: sqlx::Error,
     },
-    /// The commit of the swap was not answered, and neither was the question whether it went through.
-    #[error("the swap was not confirmed; run it again to know")]
+    /// The commit of the swap was not answered, and neither was the question whether it went through: Postgres is away, or
+    /// still at it. Readers see the old tables or the new ones, and all rows of them.
+    #[error(
+        "Postgres has not confirmed the swap, and whether it went through is not known; the live read models are whole either \
+         way, and a rebuild that is started now waits until that is over"
+    )]
     Unknown(#[source] sqlx::Error),
     /// Tables from an earlier rebuild are kept under the name that these were to be kept under.
     #[error(

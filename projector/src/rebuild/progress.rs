@@ -22,6 +22,8 @@ pub enum Phase {
     Comparing,
     /// Taking the place of the live tables.
     Swapping,
+    /// Nothing was heard of the swap's commit: asking, on another connection, what became of it.
+    Asking,
     /// Dropping what is not needed any more.
     ClearingAway,
 }

@@ -10,7 +10,7 @@ use chat4all_postgres::rebuild::{Schemas, swap, turn};
 use chat4all_postgres::{checkpoint, migrate};
 use sqlx::PgConnection;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::fold::Folder;
@@ -20,8 +20,8 @@ use super::{Config, Differences, Error, Outcome, Purpose, Replaced, Swapped};
 
 /// How often somebody who waits for their turn looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often it is tried to clear away after a stop, until the server has noticed that the connections are gone.
-const CLEAR_TRIES: usize = 40;
+/// How long it is tried to have the turn again, until the server has noticed that the connection which had it is gone.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A rebuild at work.
 pub(super) struct Work {
@@ -89,6 +89,8 @@ impl Work {
         };
         match &ended {
             Ok(Outcome::Swapped(_) | Outcome::DoneByAnother) => {}
+            // Postgres is away, or still at the commit. The next rebuild clears away.
+            Err(Error::Unknown(_)) => {}
             Ok(Outcome::Compared(_) | Outcome::Refused(_) | Outcome::Stopped) | Err(_) => {
                 self.clear_away().await;
             }
@@ -255,22 +257,17 @@ impl Work {
             Replaced::Drop => &self.schemas.replaced,
             Replaced::Keep => &self.schemas.old,
         };
-        let (held, mut left_behind) = match locked.swap(&self.schemas, aside).await {
-            Ok(mut connection) => {
-                let held = since.elapsed();
-                self.tell.phase(Phase::ClearingAway);
-                (held, self.put_away(&mut connection, replaced).await.err())
-            }
-            // The commit may have gone through although nobody heard of it.
-            Err(source) => match self.live().await {
-                Ok(now) if now == before => return Err(postgres("swap")(source)),
-                Ok(_) => (since.elapsed(), Some(source)),
-                Err(_) => return Err(Error::Unknown(source)),
-            },
+        let mut connection = match locked.swap(&self.schemas, aside).await {
+            Ok(connection) => connection,
+            Err(source) => self.unless_swapped(before, source).await?,
         };
-        if let (Some(_), Ok(mut connection)) = (&left_behind, self.config.postgres.connect().await)
+        let held = since.elapsed();
+        self.tell.phase(Phase::ClearingAway);
+        let mut left_behind = self.put_away(&mut connection, replaced).await.err();
+        if left_behind.is_some()
+            && let Ok(mut another) = self.config.postgres.connect().await
         {
-            left_behind = self.put_away(&mut connection, replaced).await.err();
+            left_behind = self.put_away(&mut another, replaced).await.err();
         }
         Ok(Outcome::Swapped(Swapped {
             comparison: ready.comparison,
@@ -278,6 +275,39 @@ impl Work {
             held,
             left_behind,
         }))
+    }
+
+    /// Passes the error of a swap on, unless it was swapped although nobody heard of it; then a connection that has the turn.
+    /// Who has it knows that the connection which was to swap has ended, and with it the commit, one way or the other.
+    async fn unless_swapped(
+        &self,
+        before: Option<i64>,
+        source: sqlx::Error,
+    ) -> Result<PgConnection, Error> {
+        self.tell.phase(Phase::Asking);
+        let Some(mut connection) = self.turn_again().await else {
+            return Err(Error::Unknown(source));
+        };
+        match turn::identity(&mut connection, &self.schemas.live).await {
+            Ok(now) if now == before => Err(postgres("swap")(source)),
+            Ok(_) => Ok(connection),
+            Err(_) => Err(Error::Unknown(source)),
+        }
+    }
+
+    /// Another connection, with the turn. `None` if it cannot be had in time.
+    async fn turn_again(&self) -> Option<PgConnection> {
+        let taking = async {
+            loop {
+                if let Ok(mut connection) = self.config.postgres.connect().await
+                    && let Ok(true) = turn::take(&mut connection, &self.schemas.live).await
+                {
+                    return connection;
+                }
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        timeout(TURN_PATIENCE, taking).await.ok()
     }
 
     async fn live(&self) -> Result<Option<i64>, sqlx::Error> {
@@ -302,15 +332,9 @@ impl Work {
             return;
         }
         self.tell.phase(Phase::ClearingAway);
-        for _ in 0..CLEAR_TRIES {
-            if let Ok(mut connection) = self.config.postgres.connect().await
-                && let Ok(true) = turn::take(&mut connection, &self.schemas.live).await
-            {
-                // Whatever it says: what is left does no harm.
-                let _ = shadow::clear(&mut connection, &self.schemas).await;
-                return;
-            }
-            sleep(LOOK_EVERY).await;
+        if let Some(mut connection) = self.turn_again().await {
+            // Whatever it says: what is left does no harm.
+            let _ = shadow::clear(&mut connection, &self.schemas).await;
         }
     }
 }

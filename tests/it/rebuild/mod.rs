@@ -2,6 +2,7 @@
 //! fold and readers read.
 
 mod broker;
+mod commit;
 mod copied;
 mod cut_off;
 mod differences;

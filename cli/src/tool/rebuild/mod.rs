@@ -64,7 +64,7 @@ pub struct RebuildCommand {
 /// Rebuilds, says how it goes, and returns the honest exit code.
 ///
 /// # Errors
-/// There are no new tables; the live ones are as they were.
+/// There are no new tables; the live ones are as they were, unless it says otherwise.
 pub async fn run(command: &RebuildCommand) -> anyhow::Result<ExitCode> {
     let config = command.common.load()?.config;
     // Shown to whoever starts it a second time.

@@ -182,6 +182,7 @@ fn as_text(progress: &Progress, pace: &Pace) -> String {
         Phase::Finishing => "finishing    indexes and statistics".to_owned(),
         Phase::Comparing => "comparing    with the live tables".to_owned(),
         Phase::Swapping => "swapping".to_owned(),
+        Phase::Asking => "asking       whether the swap went through".to_owned(),
         Phase::ClearingAway => "clearing     what is not needed any more".to_owned(),
     }
 }
@@ -226,6 +227,7 @@ fn word(phase: &Phase) -> &'static str {
         Phase::Finishing => "finishing",
         Phase::Comparing => "comparing",
         Phase::Swapping => "swapping",
+        Phase::Asking => "asking",
         Phase::ClearingAway => "clearing",
     }
 }
