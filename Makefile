@@ -18,7 +18,7 @@ test: .tools/.stamp ## build, then run every test, against a real nats-server an
 	@echo 'Not run: measurements (`cargo test -- --ignored`), and the nats CLI commands of docs/operations.md (the tool is not fetched);'
 	@echo 'what Compose, promtool and systemd say of compose.yaml, the alert rules and the units, and the pages in a browser'
 	@echo '(`make test-extended`); no container was started.'
-	$(if $(NEXTEST),cargo nextest run --workspace --no-fail-fast,$(PYTHON) tools/test_each.py)
+	$(if $(NEXTEST),cargo nextest run --workspace --no-fail-fast --test-threads $$((2 * $$(nproc) + 1)),$(PYTHON) tools/test_each.py)
 
 test-extended: test-place test-browser ## what Compose, promtool and systemd say of what is shipped; the pages in a Chromium
 
