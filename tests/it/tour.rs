@@ -41,6 +41,7 @@ fn the_readmes_tour_works_as_pasted() {
         "read models",
         "/conversation_id",
         "On my way",
+        "event: update",
         "\"kind\":\"FAILED_DELIVERY\"",
         "RECIPIENT_NOT_REACHABLE",
         "failed-delivery:",
