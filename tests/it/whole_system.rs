@@ -79,11 +79,7 @@ async fn what_was_accepted_is_on_the_log_and_shown_whatever_is_killed() {
     );
     compare("the log", &accepted, &on_log);
     compare("the read models", &accepted, &shown);
-    let overtaken = in_flight::overtaken(&calls);
-    assert!(
-        overtaken.is_empty(),
-        "called again after a later message of the same recipient: {overtaken:?}"
-    );
+    in_flight::nobody_overtaken(&calls);
     let (firsts, repeats) = in_flight::apart(&calls);
     compare("the provider", &accepted, &handed_over(&firsts));
     for call in &calls {

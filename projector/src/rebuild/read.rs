@@ -113,7 +113,6 @@ pub(super) async fn read(
             continue;
         };
         after = last.sequence;
-        give_up = Instant::now() + patience;
         let bytes = read.iter().map(|stored| stored.payload.len()).sum();
         let event = |stored| match (Event::read(partition, stored), form) {
             (event, Form::Slim) => event.slim(),
@@ -123,6 +122,8 @@ pub(super) async fn read(
         if chunks.send(Chunk { events, bytes }).await.is_err() {
             break;
         }
+        // Counted from here: that folding takes its time is not the log's fault.
+        give_up = Instant::now() + patience;
     }
     Ok(())
 }

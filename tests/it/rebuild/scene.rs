@@ -105,6 +105,15 @@ pub async fn rebuild(stack: &Stack, purpose: Purpose) -> Outcome {
     ended.expect("the rebuild goes through")
 }
 
+/// Nothing keeps the next one from it: its tables are live, and what the log says.
+pub async fn the_next_one_does_it(stack: &Stack, running: Running, before: i64) {
+    let outcome = rebuild(stack, SWAP).await;
+    assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
+    assert_ne!(identity(stack).await, before);
+    running.stop().await;
+    is_what_the_log_says(stack).await;
+}
+
 /// One statement past everybody: an operator's hand in the tables.
 pub async fn tamper(stack: &Stack, statement: &str) -> u64 {
     let pool = stack.pool(LIVE);

@@ -110,7 +110,7 @@ async fn post(system: &System, group: &str, text: &str, asked_again: &AtomicUsiz
 }
 
 /// What was accepted is on the log, is shown and was handed over, everywhere the same and in the same order, and what was handed
-/// over again was in flight at one of these moments. Gives the log.
+/// over again was in flight at one of these moments, and behind nothing later of its lane. Gives the log.
 pub async fn all_the_same(
     system: &System,
     accepted: &Messages,
@@ -120,6 +120,7 @@ pub async fn all_the_same(
     let log = log_of(&system.env).await;
     let up = system.first_conversation().await;
     let calls = system.taken().await;
+    in_flight::nobody_overtaken(&calls);
     let (firsts, repeats) = in_flight::apart(&calls);
     println!("{} accepted, {} calls", total(accepted), calls.len());
     compare("the log", accepted, &without(&up, on_the_log(&log)));

@@ -68,7 +68,7 @@ pub fn apart(calls: &[Call]) -> (Vec<Call>, Vec<Repeat>) {
 
 /// Calls for a message that come after a call for a later one of the same lane. A lane's next message begins when the
 /// outcome of the one before is on disk: what was left behind is never called again.
-pub fn overtaken(calls: &[Call]) -> Vec<&Call> {
+fn overtaken(calls: &[Call]) -> Vec<&Call> {
     let mut lanes = BTreeMap::<_, Lane>::new();
     let mut found = Vec::new();
     for call in calls {
@@ -83,6 +83,16 @@ pub fn overtaken(calls: &[Call]) -> Vec<&Call> {
         }
     }
     found
+}
+
+/// Nothing was called again behind a later message of its lane.
+#[track_caller]
+pub fn nobody_overtaken(calls: &[Call]) {
+    let overtaken = overtaken(calls);
+    assert!(
+        overtaken.is_empty(),
+        "called again after a later message of the same recipient: {overtaken:?}"
+    );
 }
 
 /// One conversation's messages to one recipient.

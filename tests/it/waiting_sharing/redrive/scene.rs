@@ -102,8 +102,7 @@ impl Scene {
         let redriven = deliveries(&log, |event| matches!(event, Event::Redriven { .. }));
         assert_eq!(redriven, self.told, "each once, and in their order");
         let calls = self.system.taken().await;
-        let overtaken = in_flight::overtaken(&calls);
-        assert!(overtaken.is_empty(), "out of order: {overtaken:?}");
+        in_flight::nobody_overtaken(&calls);
         let (firsts, repeats) = in_flight::apart(&calls);
         assert_eq!(by_number(&firsts), self.texts);
         in_flight::all_explained(&repeats, &[InFlight::at(&log, moment)]);
