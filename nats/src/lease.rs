@@ -4,14 +4,17 @@
 //! A lease is a key in the bucket `LEASES` (in memory, entries age out after 10 s), renewed every 3 s by compare-and-set.
 //! Worker r of n (live workers, sorted) is to have P/n + (r < P mod n) partitions: who has fewer takes free ones, who has
 //! more asks its work to drain and gives one back. An owner that could not renew for 6 s of its own clock starts nothing
-//! new. A killed owner's partitions are free after at most 10 s and taken within the next second.
+//! new. A killed owner's partitions are free after at most 10 s and taken within the next second. What is given back is heard
+//! of (deletions are published to the key's subject) and taken at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_nats::Subscriber;
 use async_nats::jetstream::kv::{self, UpdateErrorKind};
 use chat4all_domain::Partition;
+use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +30,9 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(3);
 pub const STOP_STARTING_AFTER: Duration = Duration::from_secs(6);
 /// How often the bucket is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How soon it is looked at after somebody gave something back: when the broker has stored that, and together with what else
+/// comes back then.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
 /// How long one request to the bucket may take.
 const REQUEST: Duration = Duration::from_secs(2);
 
@@ -142,9 +148,11 @@ impl Keeper {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut bucket, mut left) = (None, false);
+        let (mut published, mut soon) = (self.published().await, false);
         while !(stop.is_cancelled() && self.held.is_empty()) {
             tokio::select! {
                 _ = look.tick() => {
+                    soon = false;
                     if bucket.is_none() {
                         bucket = self.bucket().await;
                     }
@@ -152,6 +160,12 @@ impl Keeper {
                         && !self.tick(there, stop.is_cancelled()).await
                     {
                         bucket = None;
+                    }
+                }
+                Some(message) = next(&mut published), if !soon => {
+                    if given_back(&message) {
+                        soon = true;
+                        look.reset_after(LOOK_AFTER);
                     }
                 }
                 Some(partition) = returned.recv() => self.give_back(bucket.as_ref(), partition).await,
@@ -166,6 +180,15 @@ impl Keeper {
         if !left {
             self.leave(bucket.as_ref()).await;
         }
+    }
+
+    /// What is published to the role's keys. Without it the bucket is still looked at every second.
+    async fn published(&self) -> Option<Subscriber> {
+        let keys = format!("{}>", prefix(&self.role));
+        let published = self.log.client().subscribe(keys).await;
+        published
+            .inspect_err(|error| debug!(%error, "not told what is given back"))
+            .ok()
     }
 
     /// Does not count as a worker any more.
@@ -250,7 +273,7 @@ impl Keeper {
 
     async fn look(&self) -> Option<Seen> {
         let stream = format!("KV_{}", streams::LEASES);
-        let prefix = format!("$KV.{}.{}.", streams::LEASES, self.role);
+        let prefix = prefix(&self.role);
         let all = format!("{prefix}>");
         let deadline = Instant::now() + REQUEST;
         let entries = direct::last_of_each(&self.log, &stream, &all, deadline)
@@ -328,6 +351,21 @@ impl Keeper {
     fn worker_key(&self) -> String {
         format!("{}.worker.{}", self.role, self.worker)
     }
+}
+
+/// Where the keys of a role are published.
+fn prefix(role: &str) -> String {
+    format!("$KV.{}.{role}.", streams::LEASES)
+}
+
+async fn next(published: &mut Option<Subscriber>) -> Option<async_nats::Message> {
+    published.as_mut()?.next().await
+}
+
+/// Whether a lease or a worker's entry was deleted.
+fn given_back(message: &async_nats::Message) -> bool {
+    let headers = message.headers.as_ref();
+    headers.is_some_and(|headers| headers.get("KV-Operation").is_some())
 }
 
 /// What became of a renewal.

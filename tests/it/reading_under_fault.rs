@@ -70,8 +70,7 @@ async fn on_three_nodes_every_readers_fold_is_the_stream() {
         scene.written(round * MESSAGES / 10).await;
         sleep(Duration::from_millis(rng.u64(0..400))).await;
         if round % 3 == 0 {
-            let info = log.stream(partition()).get_info().await.unwrap();
-            let leader = info.cluster.unwrap().leader.expect("somebody leads");
+            let leader = log::leader(&log, partition()).await;
             let node = cluster.index_of(&leader).unwrap();
             cluster.node(node).kill().await;
             sleep(Duration::from_millis(rng.u64(0..1_000))).await;

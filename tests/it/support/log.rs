@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use chat4all_cli::embedded::{Nats, NatsOptions, temp_dir};
-use chat4all_domain::{PartitionCount, Timestamp};
+use chat4all_domain::{Partition, PartitionCount, Timestamp};
 use chat4all_nats::connect::{self, Config};
 use chat4all_nats::execute::{Assume, Context, Purpose, Retry};
 use chat4all_nats::{Log, streams::Layout};
 use tempfile::TempDir;
 use tokio::time::Instant;
+
+/// How long a test waits for a broker that elects.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One node in a directory that goes away.
 pub struct OneNode {
@@ -87,10 +90,32 @@ pub async fn provisioned(url: &str, layout: &Layout) -> Log {
     log
 }
 
+/// The log as it stands. A cluster that has just lost a node has streams without a leader for a while: then it is asked again.
 pub async fn opened(url: &str, name: &str, layout: &Layout) -> Log {
-    Log::open(client(url, name).await, layout)
-        .await
-        .expect("the log is there")
+    let (client, begun) = (client(url, name).await, Instant::now());
+    loop {
+        match Log::open(client.clone(), layout).await {
+            Ok(log) => return log,
+            Err(error) if error.passes() && begun.elapsed() < PATIENCE => {
+                println!("asked again for the log: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => panic!("the log is there: {error:?}"),
+        }
+    }
+}
+
+/// Which node leads a partition's stream, as soon as one does.
+pub async fn leader(log: &Log, partition: Partition) -> String {
+    let begun = Instant::now();
+    loop {
+        let info = log.stream(partition).get_info().await;
+        if let Ok(Some(leader)) = info.map(|info| info.cluster?.leader) {
+            return leader;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nobody leads {partition}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// A context that gives a command `seconds`.

@@ -2,19 +2,15 @@
 //! it becomes that of a process which a test may kill or freeze, and which nobody starts again.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use chat4all_cli::embedded::until_stopped;
 use chat4all_service::clock;
 use rustix::process::Signal;
 use time::OffsetDateTime;
 
-use super::site::{EVEN, Extra, Held, all_leases, kill, reached, shares};
+use super::site::{EVEN, Extra, Held, TAKEN_OVER, all_leases, kill, reached, shares};
 use crate::guarantees::system::System;
 use crate::support::up::send;
-
-/// What a killed or frozen worker had is somebody else's.
-const TAKEN_OVER: Duration = Duration::from_secs(15);
 
 /// A process of the bridges beside that of `up`, with partition 0 of everything that they share. Killed when it is dropped, also
 /// when it stands still.

@@ -14,17 +14,11 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::load::{Load, all_the_same};
-use super::site::{Extra, leases, reached, shares};
+use super::site::{EVEN, Extra, GivenBack, TAKEN_OVER, all_leases, leases, reached, shares};
 use crate::guarantees::system::{Logged, System};
 
 /// The roles, and what their leases are called.
 const ROLES: [(&str, &str); 2] = [("projector", "projector"), ("bridges", "bridge-whatsapp")];
-/// Leases are even that soon after any change.
-const EVEN: Duration = Duration::from_secs(30);
-/// What a killed or frozen worker had is somebody else's.
-const TAKEN_OVER: Duration = Duration::from_secs(15);
-/// What a worker that stops gives back is somebody else's: two seconds, and one more for a busy machine.
-const GIVEN_OVER: Duration = Duration::from_secs(3);
 /// How long a worker stands still.
 const FROZEN: Duration = Duration::from_secs(60);
 
@@ -54,9 +48,17 @@ async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm
     let others = both(&system).await;
     let fourth = theirs(&system, &first).await;
     load.goes_on().await;
+    let given_back = GivenBack::listen(&system).await;
+    let mut theirs = all_leases(&system).await;
+    theirs.retain(|shared, _| ROLES.iter().any(|(_, of_role)| of_role == shared));
+    for leases in theirs.values_mut() {
+        leases.retain(|_, worker| fourth.contains(worker));
+    }
     others.iter().for_each(|extra| extra.signal(Signal::TERM));
     let stopped = clock::now();
-    all_have(&system, &[8], GIVEN_OVER, "given over by the stopped").await;
+    // How soon is asked by `clean_stop`, with less to do meanwhile.
+    all_have(&system, &[8], EVEN, "given over by the stopped").await;
+    given_back.all_of(&theirs).await;
     for mut extra in others {
         let status = tokio::task::spawn_blocking(move || extra.child.wait().unwrap());
         assert!(status.await.unwrap().success());
@@ -88,7 +90,8 @@ async fn a_worker_that_stood_still_one_that_died_and_one_that_stopped_do_no_harm
     }
 }
 
-/// By the log's own times: how long after `moment` somebody else made the first attempt in each partition that these had.
+/// By the log's own times: somebody else made the next attempt in each partition that these had, and how long after `moment`.
+/// Where every lane had a call in flight, it is first waited for (15 s) whether that arrived.
 fn taken_over(log: &[Logged], what: &str, gone: &BTreeSet<String>, moment: OffsetDateTime) {
     let (mut last, mut seconds) = (BTreeMap::new(), BTreeMap::new());
     for (at, _, owner) in attempts(log) {
@@ -105,12 +108,6 @@ fn taken_over(log: &[Logged], what: &str, gone: &BTreeSet<String>, moment: Offse
     seconds.retain(|partition, _| last.contains_key(partition));
     println!(
         "after {what}, seconds until somebody else's first attempt, by partition: {seconds:.1?}"
-    );
-    assert!(
-        seconds
-            .values()
-            .all(|after| *after <= TAKEN_OVER.as_secs_f64()),
-        "{what}: {seconds:?}"
     );
     assert!(!last.is_empty(), "they had attempted nothing");
     assert_eq!(

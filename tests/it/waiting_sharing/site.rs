@@ -1,6 +1,6 @@
 //! What these tests do to a running system beside what clients do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::TcpListener;
 use std::process::{Child, Command};
@@ -10,6 +10,7 @@ use async_nats::jetstream;
 use chat4all_cli::embedded::is_running;
 use chat4all_nats::connect;
 use chat4all_service::clock;
+use futures::StreamExt;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -34,6 +35,8 @@ pub const SHARED: [&str; 4] = [
 ];
 /// Leases are even that soon after any change.
 pub const EVEN: Duration = Duration::from_secs(30);
+/// The leases that a killed or frozen worker had are somebody else's.
+pub const TAKEN_OVER: Duration = Duration::from_secs(15);
 
 /// Who has which partition, by what is shared.
 pub type Held = BTreeMap<&'static str, BTreeMap<u8, String>>;
@@ -212,6 +215,37 @@ pub async fn all_leases(system: &System) -> Held {
         all.insert(shared, leases_on(&jetstream, shared).await);
     }
     all
+}
+
+/// Hears of every lease that is given back. Of one that ages out nothing is published.
+pub struct GivenBack(async_nats::Subscriber);
+
+impl GivenBack {
+    pub async fn listen(system: &System) -> Self {
+        let client = crate::support::log::client(&system.env["CHAT4ALL_NATS__URL"], "observer");
+        let client = client.await;
+        let heard = client.subscribe("$KV.LEASES.>").await.unwrap();
+        client.flush().await.unwrap();
+        Self(heard)
+    }
+
+    /// All of these were given back since; waits for those that it has not heard of yet.
+    pub async fn all_of(mut self, held: &Held) {
+        let mut missing: BTreeSet<_> = held
+            .iter()
+            .flat_map(|(shared, leases)| leases.keys().map(move |at| format!("{shared}.{at:02}")))
+            .collect();
+        while !missing.is_empty() {
+            let heard = tokio::time::timeout(EVEN, self.0.next()).await;
+            let message = heard.unwrap_or_else(|_| panic!("not given back: {missing:?}"));
+            let message = message.unwrap();
+            let headers = message.headers.as_ref();
+            if headers.is_some_and(|headers| headers.get("KV-Operation").is_some()) {
+                let key = message.subject.strip_prefix("$KV.LEASES.").unwrap();
+                missing.remove(key);
+            }
+        }
+    }
 }
 
 /// Waits until the workers of everything that is shared have so many partitions each, fewest first.

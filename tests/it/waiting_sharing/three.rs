@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use time::OffsetDateTime;
@@ -11,9 +11,6 @@ use time::OffsetDateTime;
 use super::load::{Load, all_the_same};
 use super::site::{EVEN, Extra, all_leases, broker_is_back, even, kill, leases, reached, shares};
 use crate::guarantees::system::System;
-
-/// What a killed worker had is somebody else's.
-const TAKEN_OVER: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_the_broker_is() {
@@ -37,7 +34,7 @@ async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_
     projectors.kill(&system, &projector).await;
     let dead = [redriver, projector];
     let look = async || all_leases(&system).await;
-    reached("taken over from the killed", TAKEN_OVER, look, |held| {
+    reached("taken over from the killed", EVEN, look, |held| {
         held.values().all(|leases| {
             let mut workers = leases.values();
             leases.len() == 8 && workers.all(|worker| !dead.contains(worker))

@@ -10,14 +10,12 @@ use rustix::process::Signal;
 use url::Url;
 
 use super::load::all_the_same;
-use super::site::{EVEN, Extra, PATIENCE, leases, reached, shares};
+use super::site::{EVEN, Extra, PATIENCE, TAKEN_OVER, leases, reached, shares};
 use crate::guarantees::system::{Answer, System, phone};
 use crate::support::behind::level;
 use crate::support::gate::Gate;
 use crate::whole_system::{Messages, all_read, total};
 
-/// What a frozen worker had is somebody else's.
-const TAKEN_OVER: Duration = Duration::from_secs(15);
 /// A batch that took longer is given up by its own projector, which then asks nobody.
 const BATCH_WITHIN: Duration = Duration::from_secs(30);
 /// What a projector says whose checkpoint was refused.
