@@ -4,14 +4,18 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use async_nats::jetstream::kv::Watch;
 use chat4all_channel_bridges::accounts::Accounts;
 use chat4all_channel_bridges::state::State;
-use chat4all_domain::ConversationId;
 use chat4all_domain::delivery::Status;
+use chat4all_domain::{ConversationId, Timestamp};
 use chat4all_service::metrics::Metrics;
-use serde_json::json;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::{shows, texts};
+use super::{lanes_wait, shows, texts};
 use crate::bridges::sharing::{spread, two_workers};
 use crate::bridges::stage::{KIND, Posted, Stage, Worker, account_id, number, until};
 
@@ -20,6 +24,8 @@ const EACH: usize = 5;
 const LANES: usize = 8 * EACH;
 /// What each customer is to get.
 const TEXTS: [&str; 2] = ["first", "second"];
+/// So often a held account is tried at least while work waits at both workers.
+const TRIES: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_fails_half_of_its_calls_is_left_alone_and_tried_with_one_at_a_time() {
@@ -60,6 +66,95 @@ async fn a_provider_that_fails_half_of_its_calls_is_left_alone_and_tried_with_on
     assert!(after.len() <= before + 2, "{} after {before}", after.len());
     two.all_wait(&posted).await;
     two.drain(&posted, "account_broken").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_needs_its_operator_is_tried_once_a_period_by_two_workers_together() {
+    let stage = Stage::start().await;
+    let two = Two::on(&stage).await;
+    let written = states(&stage).await;
+    let mut following = JoinSet::new();
+    following.spawn(dues(written));
+    let expired = json!({"fault": {"kind": "token_expired"}});
+    stage.fault(expired).await;
+    // One message finds out. What comes later stands before the gate, so whatever else is called is a try.
+    let mut posted = two.post(TEXTS[0], 0..1).await;
+    two.show("account_held", true).await;
+    posted.extend(two.post(TEXTS[0], 1..LANES).await);
+    posted.extend(two.post(TEXTS[1], 0..LANES).await);
+    // At both workers every lane stands ready to be the one that tries.
+    for metrics in &two.metrics {
+        lanes_wait(metrics, LANES / 2).await;
+    }
+    let before = stage.calls().await.len();
+    until(|| stage.calls(), |calls| calls.len() >= before + TRIES).await;
+    two.all_wait(&posted).await;
+    two.drain(&posted, "account_held").await;
+
+    let calls = stage.calls().await;
+    let refused = calls.iter().take_while(|call| call["code"] == 190);
+    let refused = refused.count();
+    assert_eq!(calls.len(), refused + posted.len(), "{refused} refused");
+    assert_eq!(attempts(&stage, &posted).await, calls.len(), "on the log");
+    let told = timeout(Duration::from_secs(60), following.join_next()).await;
+    let told = told.expect("it stands in the bucket that the account works");
+    let dues = told.expect("one task was spawned").unwrap();
+    // The first call found out, and the last try is the one that found it repaired.
+    let times: Vec<_> = calls[..=refused].iter().map(made_at).collect();
+    one_a_period(&times, &dues, stage.config.pace.probe_every);
+}
+
+/// The calls after the first are tries, one a period. `dues`: when the next one was due, as all workers knew it after the first
+/// call and after each try.
+///
+/// A call is made a moment after its worker took the turn, and now and then that moment is longer. So it is the turns that are
+/// a period apart, to the millisecond, and no call comes before its own.
+fn one_a_period(times: &[Timestamp], dues: &[Timestamp], period: Duration) {
+    let (first, tries) = times.split_first().expect("one found out");
+    let (tried, known) = (tries.len(), dues.len());
+    println!("{tried} tries at {tries:?}, due at {dues:?}");
+    // Also the turn that found it repaired said when the next one would be due, and was overwritten at once: perhaps unseen.
+    assert!(known == tried || known == tried + 1, "{known} of {tried}");
+    let mut before = first;
+    for (due, made) in dues.iter().zip(tries) {
+        assert!(*due >= before.plus(period), "{due} after {before}");
+        assert!(made >= due, "made at {made}, due at {due}");
+        before = due;
+    }
+}
+
+/// When the provider was called.
+fn made_at(call: &Value) -> Timestamp {
+    serde_json::from_value(call["at"].clone()).unwrap()
+}
+
+/// How many attempts the log has of these.
+async fn attempts(stage: &Stage, posted: &[Posted]) -> usize {
+    let mut attempts = 0;
+    for one in posted {
+        attempts += stage.entry(one, 0).await.attempts;
+    }
+    usize::try_from(attempts).unwrap()
+}
+
+/// What is written about the account from now on.
+async fn states(stage: &Stage) -> Watch {
+    let js = stage.node.log.jetstream();
+    let bucket = js.get_key_value("CHANNEL_STATE").await.unwrap();
+    bucket.watch("whatsapp.whatsapp-main").await.unwrap()
+}
+
+/// When the next try of a held account is due, each time that this changes, until it works again.
+async fn dues(mut states: Watch) -> Vec<Timestamp> {
+    let mut dues = Vec::new();
+    while let Some(written) = states.next().await {
+        let state: State = serde_json::from_slice(&written.unwrap().value).unwrap();
+        match state.held {
+            Some(held) => dues.push(held.probe_at),
+            None => break,
+        }
+    }
+    dues
 }
 
 /// Two workers, and conversations in the partitions of both.
