@@ -160,9 +160,9 @@ section! {
         transient_schedule_ms: Vec<Milliseconds> = schedule().or([1_000, 5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000].map(Milliseconds)),
         /// How often an account that needs its operator is tried with one message, all workers together. Providers count calls with a wrong token.
         probe_every_ms: Milliseconds = milliseconds(DAY_MS).or(60_000),
-        /// The circuit breaker of an account looks at this many of its last calls.
+        /// The circuit breaker of an account looks at this many of its last calls. Each worker counts its own; what one opens is open for all.
         breaker_calls: usize = count(1, 10_000).or(20usize),
-        /// It opens when so many of them in a hundred failed in passing (TRANSIENT, UNSURE) …
+        /// The breaker opens when so many of them in a hundred failed in passing (TRANSIENT, UNSURE) …
         breaker_failing_percent: u64 = whole(1, 100).or(50u64),
         /// … and all of them were made within this time.
         breaker_within_ms: Milliseconds = milliseconds(DAY_MS).or(30_000),

@@ -4,6 +4,7 @@ mod inbound;
 mod outbound;
 mod rate;
 mod second_look;
+mod sharing;
 pub mod stage;
 mod takeover;
 mod trouble;

@@ -1,15 +1,10 @@
 //! An account's rate is of all workers together: each has as much of it as it has partitions.
 
-use std::collections::BTreeMap;
-
 use chat4all_channel_bridges::config::Account;
 use chat4all_domain::delivery::Status;
-use chat4all_domain::{ConversationId, MessageId, Partition, delivery};
-use chat4all_service::metrics::Metrics;
-use uuid::Uuid;
 
-use super::stage::{KIND, Stage, conversation, number, until};
-use crate::waiting_sharing::site::{leases_on, shares};
+use super::sharing::{spread, two_workers};
+use super::stage::{Stage, number};
 
 const RATE: usize = 40;
 const WORKERS: usize = 2;
@@ -29,18 +24,10 @@ async fn two_workers_with_half_of_the_partitions_each_have_half_of_the_rate_each
         account.rate_per_s = u64::try_from(RATE).unwrap();
     })
     .await;
-    let one = stage.bridges().await;
-    let other_metrics = Metrics::new();
-    let other = stage.worker("bridges-2", &other_metrics, false).await;
-    let js = stage.node.log.jetstream();
-    until(
-        async || leases_on(js, "bridge-whatsapp").await,
-        |leases| shares(leases) == [4, 4],
-    )
-    .await;
+    let (workers, metrics) = two_workers(&stage).await;
 
     let mut posted = Vec::new();
-    for (i, lane) in spread(&stage).into_iter().enumerate() {
+    for (i, lane) in spread(&stage, CONVERSATIONS).into_iter().enumerate() {
         let first = i * RECIPIENTS;
         let numbers: Vec<_> = (first..first + RECIPIENTS).map(number).collect();
         posted.push(stage.post(lane, &numbers, "hello").await);
@@ -69,31 +56,13 @@ async fn two_workers_with_half_of_the_partitions_each_have_half_of_the_rate_each
         "chat4all_bridge_attempts_total{{channel=\"whatsapp\",account=\"whatsapp-main\"}} {}",
         ALL / 2
     );
-    for metrics in [&stage.metrics, &other_metrics] {
-        let page = metrics.encode().unwrap();
+    for counted in &metrics {
+        let page = counted.encode().unwrap();
         assert!(page.lines().any(|line| line == half), "no {half} in {page}");
     }
-    one.stop().await;
-    other.stop().await;
-}
-
-/// As many conversations in each partition, in turns.
-fn spread(stage: &Stage) -> Vec<ConversationId> {
-    let mut found = BTreeMap::<Partition, Vec<ConversationId>>::new();
-    while found.len() < 8 || found.values().any(|some| some.len() < CONVERSATIONS) {
-        let conversation = conversation();
-        let id = delivery::Id {
-            kind: KIND,
-            conversation,
-            message: MessageId::new(Uuid::now_v7()),
-        };
-        let some = found.entry(stage.node.log.partition_of(&id)).or_default();
-        if some.len() < CONVERSATIONS {
-            some.push(conversation);
-        }
+    for worker in workers {
+        worker.stop().await;
     }
-    let turn = |turn: usize| found.values().map(move |some| some[turn]);
-    (0..CONVERSATIONS).flat_map(turn).collect()
 }
 
 fn most_in_a_second(times: &[u64]) -> usize {

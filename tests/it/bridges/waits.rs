@@ -1,4 +1,7 @@
-//! What waits, and for whom: a wait until tomorrow, an operator's pause, a breaker that opens, several workers at one account.
+//! What waits, and for whom: a wait until tomorrow, an operator's pause, a customer's limit, several workers at one account.
+//! How an account is tried that waits as a whole is in [`probes`].
+
+mod probes;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +14,7 @@ use chat4all_domain::delivery::{Entry, Event, FailureClass, Reason, Status};
 use chat4all_service::metrics::Metrics;
 use serde_json::{Value, json};
 
+use super::sharing::two_workers;
 use super::stage::{KIND, Posted, Stage, account_id, conversation, now, number, until};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -22,6 +26,18 @@ fn gauge(metrics: &Metrics, name: &str) -> bool {
 
 async fn shows(metrics: &Metrics, name: &str, wanted: bool) {
     until(|| async { gauge(metrics, name) }, |seen| *seen == wanted).await;
+}
+
+/// Waits until just so many lanes stand before the account's gate at a worker.
+async fn lanes_wait(metrics: &Metrics, count: usize) {
+    let line = format!(
+        "chat4all_bridge_lanes_waiting{{channel=\"whatsapp\",account=\"whatsapp-main\"}} {count}\n"
+    );
+    until(
+        || async { metrics.encode().unwrap() },
+        |page| page.contains(&line),
+    )
+    .await;
 }
 
 fn decided(by: &str) -> Decision {
@@ -126,12 +142,7 @@ async fn an_operators_pause_holds_for_all_workers_and_for_those_to_come_and_fail
     let third = stage.worker("bridges-3", &third_metrics, true).await;
     shows(&third_metrics, "account_paused", true).await;
     // It has all of them in hand, and sends none.
-    let lanes_waiting = |page: &String| {
-        page.contains(
-            "chat4all_bridge_lanes_waiting{channel=\"whatsapp\",account=\"whatsapp-main\"} 30",
-        )
-    };
-    until(|| async { third_metrics.encode().unwrap() }, lanes_waiting).await;
+    lanes_wait(&third_metrics, 30).await;
     assert_eq!(stage.calls().await.len(), 0);
     for one in &posted {
         let entry = stage.entry(one, 0).await;
@@ -210,68 +221,6 @@ async fn a_rate_limit_that_one_worker_meets_is_kept_by_the_other() {
     assert_eq!(owners, both);
     let early: Vec<_> = times.iter().filter(|at| **at < pause_ends).collect();
     assert!(early.is_empty(), "{early:?} before {pause_ends:?}");
-    one.stop().await;
-    other.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_fails_half_of_its_calls_is_left_alone_and_tried_with_one_at_a_time() {
-    let stage = Stage::with(|_, config| {
-        // What a lane waits is not what is looked at here.
-        config.pace.transient = vec![Duration::from_millis(50)];
-    })
-    .await;
-    let one = stage.bridges().await;
-    let other_metrics = Metrics::new();
-    let other = stage.worker("bridges-2", &other_metrics, false).await;
-    let busy = json!({"fault": {"kind": "http_status", "status": 503}});
-    stage.fault(busy).await;
-    let lanes: Vec<_> = (0..40).map(|_| conversation()).collect();
-    let mut posted: Vec<Posted> = Vec::new();
-    for text in ["first", "second"] {
-        for (i, lane) in lanes.iter().enumerate() {
-            posted.push(stage.post(*lane, &[number(i)], text).await);
-        }
-    }
-    for metrics in [&stage.metrics, &other_metrics] {
-        shows(metrics, "account_broken", true).await;
-    }
-    // 20 of one worker open it for both; what both had out by then is out.
-    let opened = stage.calls().await.len();
-    assert!(opened <= 20 + 19 + 64, "{opened} calls");
-    let accounts = Accounts::new(&stage.node.log);
-    let look = || async { accounts.state(KIND, &account_id()).await.unwrap() };
-    let broken = look().await.broken.unwrap();
-    assert!(
-        broken.failed * 2 >= broken.of && broken.of == 20,
-        "{broken:?}"
-    );
-    // Two tries later there were two more calls, and perhaps some that were still out.
-    let probes = |state: &State| {
-        let broken = state.broken.as_ref();
-        broken.map_or(0, |broken| {
-            broken.probe_at.unix_ms() - broken.since.unix_ms()
-        })
-    };
-    let settled = until(look, |state| probes(state) >= 6_000).await;
-    let before = stage.calls().await.len();
-    assert!(before <= opened + 64, "{before} calls after {opened}");
-    let next = probes(&settled) + 3_000;
-    until(look, |state| probes(state) >= next).await;
-    let after = until(|| stage.calls(), |calls| calls.len() > before).await;
-    assert!(after.len() <= before + 2, "{} after {before}", after.len());
-    for one in &posted {
-        assert_eq!(stage.entry(one, 0).await.status(), Status::Pending);
-    }
-    stage.no_faults().await;
-    for one in &posted {
-        stage.reaches(one, 0, Status::Sent).await;
-    }
-    let expected = vec![["first", "second"]; lanes.len()];
-    assert_eq!(texts(&stage, lanes.len()).await, expected);
-    for metrics in [&stage.metrics, &other_metrics] {
-        shows(metrics, "account_broken", false).await;
-    }
     one.stop().await;
     other.stop().await;
 }
@@ -381,25 +330,7 @@ async fn two_workers_together_make_no_more_calls_at_a_time_than_the_account_may(
         account.concurrency = AT_A_TIME;
     })
     .await;
-    let one = stage.bridges().await;
-    let other_metrics = Metrics::new();
-    let other = stage.worker("bridges-2", &other_metrics, false).await;
-    let owners = || async {
-        let leases = stage.node.log.jetstream().get_stream("KV_LEASES").await;
-        let leases = leases.unwrap();
-        let mut owners = Vec::new();
-        for partition in 0..8 {
-            let key = format!("$KV.LEASES.bridge-whatsapp.{partition:02}");
-            let entry = leases.get_last_raw_message_by_subject(&key).await.ok();
-            owners.extend(entry.map(|e| String::from_utf8(e.payload.to_vec()).unwrap()));
-        }
-        owners
-    };
-    until(owners, |owners| {
-        let of = |name: &str| owners.iter().filter(|owner| *owner == name).count();
-        of("bridges-1") == 4 && of("bridges-2") == 4
-    })
-    .await;
+    let (workers, _) = two_workers(&stage).await;
     let latency = json!({"fault": {"kind": "latency", "ms": 100}});
     stage.fault(latency).await;
     let mut posted = Vec::new();
@@ -409,15 +340,15 @@ async fn two_workers_together_make_no_more_calls_at_a_time_than_the_account_may(
     for one in &posted {
         stage.reaches(one, 0, Status::Sent).await;
     }
-    let mut workers = BTreeSet::new();
+    let mut owners = BTreeSet::new();
     for one in &posted {
         for event in stage.history(one).await {
             if let chat4all_domain::delivery::Event::Attempted { facts } = event {
-                workers.insert(facts.owner.split('/').next().unwrap().to_owned());
+                owners.insert(facts.owner.split('/').next().unwrap().to_owned());
             }
         }
     }
-    assert_eq!(workers.len(), 2, "{workers:?}");
+    assert_eq!(owners.len(), 2, "{owners:?}");
     let at = |call: &Value| {
         let at = call["at"].as_str().unwrap();
         let format = &time::format_description::well_known::Rfc3339;
@@ -434,8 +365,9 @@ async fn two_workers_together_make_no_more_calls_at_a_time_than_the_account_may(
     let most = together.max().unwrap();
     assert!(most <= AT_A_TIME, "{most} calls at a time");
     assert!(most > AT_A_TIME / 2, "only {most} calls at a time");
-    one.stop().await;
-    other.stop().await;
+    for worker in workers {
+        worker.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -476,12 +408,7 @@ async fn a_state_that_an_operator_deletes_is_none_for_all_workers_and_for_those_
     change(&stage, |state| state.pause(decided("anna"))).await;
     shows(&stage.metrics, "account_paused", true).await;
     let waits = stage.post(conversation(), &[number(1)], "waits").await;
-    let lanes_waiting = |page: &String| {
-        page.contains(
-            "chat4all_bridge_lanes_waiting{channel=\"whatsapp\",account=\"whatsapp-main\"} 1",
-        )
-    };
-    until(|| async { stage.metrics.encode().unwrap() }, lanes_waiting).await;
+    lanes_wait(&stage.metrics, 1).await;
     assert_eq!(stage.calls().await.len(), 0);
     // What `nats kv del CHANNEL_STATE whatsapp.whatsapp-main` does: a mark stands where the value was.
     let js = stage.node.log.jetstream();
@@ -536,19 +463,12 @@ async fn a_try_whose_worker_gives_it_up_in_that_moment_is_made_by_the_next_at_on
     let first = stage
         .post_for(conversation(), &[number(1)], "too late", left)
         .await;
-    let waiting = |count: usize| {
-        let line = format!(
-            "chat4all_bridge_lanes_waiting{{channel=\"whatsapp\",account=\"whatsapp-main\"}} {count}\n"
-        );
-        move |page: &String| page.contains(&line)
-    };
-    let page = || async { stage.metrics.encode().unwrap() };
-    until(page, waiting(1)).await;
+    lanes_wait(&stage.metrics, 1).await;
     let second = stage.post(conversation(), &[number(2)], "in time").await;
-    until(page, waiting(2)).await;
+    lanes_wait(&stage.metrics, 2).await;
     // The broker is silent when the first one sets out to try, and until it is not worth sending any more.
     stage.node.nats.suspend().await;
-    until(page, waiting(1)).await;
+    lanes_wait(&stage.metrics, 1).await;
     stage.node.nats.resume();
     stage.reaches(&second, 0, Status::Sent).await;
     let failed = stage.entry(&first, 0).await;
