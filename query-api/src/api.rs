@@ -57,10 +57,12 @@ impl QueryApi {
             verifier,
             live,
         };
-        let (rest, document) = rest::routes().merge(live::routes()).split_for_parts();
+        let documented = rest::routes()
+            .merge(live::routes())
+            .merge(live::notifications());
+        let (rest, document) = documented.split_for_parts();
         let routes = Router::new()
             .route("/graphql", post(graphql::answer).get(live::graphql))
-            .route("/v1/notifications", get(live::notifications))
             .route("/graphql/explorer.js", get(explorer::script))
             .route("/graphql/explorer.css", get(explorer::style))
             .merge(rest)

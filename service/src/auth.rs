@@ -121,6 +121,9 @@ pub enum Error {
     /// No token.
     #[error("there is no token; send `Authorization: Bearer <token>`")]
     Missing,
+    /// There is one, with nothing in it.
+    #[error("the token is empty; send `Authorization: Bearer <token>`")]
+    Empty,
     /// Not a token, or not one that we could have issued: a claim is missing or of the wrong type.
     #[error("the token cannot be read; it must be a JWT with `iss`, `sub` and `exp`")]
     Malformed,
@@ -206,6 +209,9 @@ impl Verifier {
     /// # Errors
     /// See [`Error`].
     pub fn verify(&self, token: &str, now: OffsetDateTime) -> Result<Caller, Error> {
+        if token.is_empty() {
+            return Err(Error::Empty);
+        }
         let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         if let Some(caller) = self.0.verified.get(&key) {
             if now < caller.expires_at() {
@@ -226,11 +232,9 @@ impl Verifier {
     /// See [`Error`].
     pub fn authenticate(&self, parts: &Parts, now: OffsetDateTime) -> Result<Caller, Error> {
         let header = parts.headers.get(AUTHORIZATION).ok_or(Error::Missing)?;
-        let (scheme, token) = header
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .ok_or(Error::Malformed)?;
+        let text = header.to_str().map_err(|_| Error::Malformed)?;
+        // On its way a header loses the space at its end, behind which a variable was empty.
+        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Error::Missing);
         }

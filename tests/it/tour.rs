@@ -40,6 +40,7 @@ fn the_readmes_tour_works_as_pasted() {
         "MessageAccepted",
         "read models",
         "/conversation_id",
+        "the text is blank",
         "On my way",
         "event: update",
         "\"kind\":\"FAILED_DELIVERY\"",

@@ -4,6 +4,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use utoipa::openapi::{Info, OpenApi};
 
+/// Where it is served.
+pub const PATH: &str = "/v1/openapi.json";
+
 /// The parts' documents as one; `None` without parts.
 pub fn joined(documents: Vec<OpenApi>) -> Option<OpenApi> {
     let mut joined = documents.into_iter().reduce(|mut one, other| {
@@ -18,16 +21,14 @@ pub fn joined(documents: Vec<OpenApi>) -> Option<OpenApi> {
     Some(joined)
 }
 
-/// `GET /v1/openapi.json`.
+/// `GET` of [`PATH`].
 ///
 /// # Errors
 /// The document cannot be written as JSON.
 pub fn serve(document: &OpenApi) -> serde_json::Result<Router> {
     let json = serde_json::to_value(document)?;
-    Ok(Router::new().route(
-        "/v1/openapi.json",
-        get(move || std::future::ready(Json(json.clone()))),
-    ))
+    let answer = move || std::future::ready(Json(json.clone()));
+    Ok(Router::new().route(PATH, get(answer)))
 }
 
 #[cfg(test)]

@@ -187,7 +187,7 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
             started = Box::pin(starting) => started?,
         };
         commands = running;
-        door.open(shell.wrap(parts.finished()?));
+        door.open(parts.finished(&shell)?);
         broker::register_checks(&checks, &log, &config)?;
         if let Some(live) = followed {
             shutdown.spawn("live", live.run(log));
@@ -199,7 +199,7 @@ pub async fn run(role: Role, config: Config, shutdown: Shutdown) -> anyhow::Resu
                 Box::pin(follow_later(config, shutdown.clone(), live)),
             );
         }
-        door.open(shell.wrap(parts.finished()?));
+        door.open(parts.finished(&shell)?);
     }
     let served = served.await.context("the HTTP server ended");
     if let Some(commands) = commands {
@@ -256,11 +256,14 @@ impl Parts {
         self.documents.push(document);
     }
 
-    /// Every route, and the document of them.
-    fn finished(self) -> anyhow::Result<Router> {
+    /// Every route, and the document of them, with the server's manners.
+    fn finished(self, shell: &Shell) -> anyhow::Result<Router> {
         Ok(match document::joined(self.documents) {
-            Some(all) => self.routes.merge(document::serve(&all)?),
-            None => self.routes,
+            Some(all) => {
+                let routes = self.routes.merge(document::serve(&all)?);
+                shell.wrap(routes, Some(document::PATH))
+            }
+            None => shell.wrap(self.routes, None),
         })
     }
 }

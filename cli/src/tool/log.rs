@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{Common, line, open_log};
+use super::{Common, line, note, open_log, parse_id};
 
 /// How long one read of the log may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,10 +38,10 @@ pub struct LogCommand {
     #[command(flatten)]
     common: Common,
     /// Only this conversation.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_id::<ConversationId>)]
     conversation: Option<ConversationId>,
     /// Only this message and its deliveries.
-    #[arg(long, value_name = "ID", requires = "conversation")]
+    #[arg(long, value_name = "ID", requires = "conversation", value_parser = parse_id::<MessageId>)]
     message: Option<MessageId>,
     /// Only envelopes with an event of this type, such as MessageAccepted.
     #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(event_types()))]
@@ -89,6 +89,9 @@ pub async fn run(command: &LogCommand) -> anyhow::Result<()> {
                 }
             }
         }
+    }
+    if printed == 0 {
+        note(command.nothing());
     }
     Ok(())
 }
@@ -167,6 +170,23 @@ impl LogCommand {
             .map_or(0, |from| from.sequence)
     }
 
+    /// That there is nothing of what was asked for.
+    fn nothing(&self) -> String {
+        let said = [
+            ("conversation", self.conversation.map(|id| id.to_string())),
+            ("message", self.message.map(|id| id.to_string())),
+            ("type", self.event_type.clone()),
+            ("behind", self.from.map(|from| from.to_string())),
+        ];
+        let said = said.into_iter();
+        let words = said.filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+        let words: Vec<String> = words.collect();
+        match words[..] {
+            [] => "chat4all log: nothing is on the log yet".to_owned(),
+            _ => format!("chat4all log: nothing on it matches: {}", words.join(", ")),
+        }
+    }
+
     fn wants(&self, stored: &Stored) -> bool {
         let of = |id: String| stored.subject.split('.').any(|token| token == id);
         self.conversation.is_none_or(|id| of(id.to_string()))
@@ -187,8 +207,9 @@ impl LogCommand {
         let envelope: Value = match serde_json::from_slice(&stored.payload) {
             Ok(envelope) => envelope,
             Err(error) => {
+                *printed += 1;
                 line(format_args!("{position}  not an envelope: {error}"))?;
-                return Ok(true);
+                return Ok(*printed < self.limit);
             }
         };
         for event in envelope["events"].as_array().into_iter().flatten() {

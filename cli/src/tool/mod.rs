@@ -16,17 +16,21 @@ pub mod send;
 mod servers;
 pub mod simulator;
 pub mod token;
+mod who;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use anyhow::anyhow;
 use chat4all_service::Config;
-use chat4all_service::config::{Loaded, Sources};
+use chat4all_service::config::{Error, Loaded, Mistake, Origin, Sources};
 use clap::Args;
 
 pub use run::{CtrlC, Unheard, complain, line, main, note, say};
 pub use servers::{
-    about, broker, broker_config, broker_later, database, layout, nats_place, open_log,
+    FROM_UP, about, broker, broker_config, broker_later, database, layout, nats_place, open_log,
 };
+pub use who::who;
 
 /// Flags that every command with a configuration has.
 #[derive(Debug, Args)]
@@ -42,6 +46,30 @@ impl Common {
     /// # Errors
     /// All mistakes at once.
     pub fn load(&self) -> anyhow::Result<Loaded> {
-        Ok(Config::load(&Sources::of_process(self.config.as_deref())?)?)
+        let loaded = Config::load(&Sources::of_process(self.config.as_deref())?);
+        loaded.map_err(|error| match lacks_something(&error) {
+            true => anyhow!("{error}\n{FROM_UP}"),
+            false => error.into(),
+        })
     }
+}
+
+/// Whether something is not set that has no default.
+fn lacks_something(error: &Error) -> bool {
+    let Error::Mistakes(mistakes) = error else {
+        return false;
+    };
+    mistakes.0.iter().any(|mistake| match mistake {
+        Mistake::Value { origin, .. } => *origin == Origin::Default,
+        Mistake::Unknown { .. } | Mistake::Pair { .. } => false,
+    })
+}
+
+/// An id as a flag has it. What was given instead the library says by itself.
+///
+/// # Errors
+/// What would be right.
+pub fn parse_id<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    let wrong = |_| "expected a UUID such as 0193c2e4-7c1e-7a3b-8f00-5d1c9a2b3c4d";
+    text.parse().map_err(wrong)
 }

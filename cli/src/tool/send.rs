@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::line;
+use super::{FROM_UP, line, parse_id};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -24,6 +24,7 @@ Examples:
   chat4all send --to whatsapp:+4915112345678 --key order-4711 hello    may be repeated: sent once
 
 The address of the API and the token come from CHAT4ALL_URL and CHAT4ALL_TOKEN (`. .chat4all/env` sets both).")]
+#[command(group(ArgGroup::new("target").required(true).args(["conversation", "to"])))]
 pub struct SendCommand {
     /// Where the command API is.
     #[arg(long, env = "CHAT4ALL_URL", default_value = "http://127.0.0.1:8080")]
@@ -33,14 +34,9 @@ pub struct SendCommand {
     query_url: Option<String>,
     /// A bearer token with messages:write, and conversations:read for --watch.
     #[arg(long, env = "CHAT4ALL_TOKEN", hide_env_values = true)]
-    token: String,
+    token: Option<String>,
     /// The conversation to write into.
-    #[arg(
-        long,
-        value_name = "ID",
-        conflicts_with = "to",
-        required_unless_present = "to"
-    )]
+    #[arg(long, value_name = "ID", value_parser = parse_id::<Uuid>)]
     conversation: Option<Uuid>,
     /// The address to write to: CHANNEL:ADDRESS.
     #[arg(long, value_name = "CHANNEL:ADDRESS")]
@@ -63,6 +59,10 @@ pub struct SendCommand {
 /// # Errors
 /// The API refuses or does not answer; what it said is shown.
 pub async fn run(command: &SendCommand) -> anyhow::Result<()> {
+    let token = command.token.as_deref();
+    let token = token.with_context(|| {
+        format!("there is no token; --token (CHAT4ALL_TOKEN) is one with messages:write; {FROM_UP}")
+    })?;
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(TIMEOUT)
@@ -80,7 +80,7 @@ pub async fn run(command: &SendCommand) -> anyhow::Result<()> {
     }
     let request = client
         .post(format!("{}/v1/messages", command.url))
-        .bearer_auth(&command.token);
+        .bearer_auth(token);
     let request = match &command.key {
         Some(key) => request.header("Idempotency-Key", key),
         None => request,
@@ -97,14 +97,17 @@ pub async fn run(command: &SendCommand) -> anyhow::Result<()> {
         ))?;
     }
     match command.watch {
-        Some(seconds) => watch(command, &client, &accepted, Duration::from_secs(seconds)).await,
+        Some(seconds) => {
+            let patience = Duration::from_secs(seconds);
+            watch(command, (&client, token), &accepted, patience).await
+        }
         None => Ok(()),
     }
 }
 
 async fn watch(
     command: &SendCommand,
-    client: &reqwest::Client,
+    (client, token): (&reqwest::Client, &str),
     accepted: &Value,
     patience: Duration,
 ) -> anyhow::Result<()> {
@@ -120,7 +123,7 @@ async fn watch(
         let request = client
             .get(&url)
             .query(&[("at_least", position)])
-            .bearer_auth(&command.token);
+            .bearer_auth(token);
         let shown = answer(base, request).await?;
         // A message that nobody outside gets has no status: being shown is all there is to see.
         let status = shown["status"].as_str().unwrap_or("SHOWN").to_owned();
@@ -149,7 +152,7 @@ async fn answer(base: &str, request: reqwest::RequestBuilder) -> anyhow::Result<
     let response = response.with_context(|| {
         format!(
             "nobody answers at {base}; is the system up? --url (CHAT4ALL_URL) says where it is, --query-url \
-             (CHAT4ALL_QUERY_URL) where it is read, and after `chat4all up` so does `. .chat4all/env`"
+             (CHAT4ALL_QUERY_URL) where it is read; {FROM_UP}"
         )
     })?;
     let status = response.status();

@@ -9,6 +9,9 @@ use chat4all_postgres as postgres;
 use chat4all_service::Config;
 use secrecy::ExposeSecret as _;
 
+/// For whoever has just begun: what a configuration lacks, and where everything is.
+pub const FROM_UP: &str = "after `chat4all up`, `. .chat4all/env` sets all of this";
+
 /// How the log is laid out, as the configuration says.
 pub fn layout(config: &Config) -> Layout {
     let partitions = u8::try_from(config.log.partitions)
@@ -29,8 +32,7 @@ pub async fn broker(config: &Config, name: &str) -> anyhow::Result<Client> {
     let connected = connect::connect(&broker_config(config, name)).await;
     connected.with_context(|| {
         format!(
-            "cannot use the broker at {}; is nats-server up there? nats.url (CHAT4ALL_NATS__URL) says where it is, and \
-             after `chat4all up` so does `. .chat4all/env`",
+            "cannot use the broker at {}; is nats-server up there? nats.url (CHAT4ALL_NATS__URL) says where it is; {FROM_UP}",
             nats_place(config)
         )
     })
@@ -100,8 +102,7 @@ pub fn database(config: &Config, name: &str) -> anyhow::Result<postgres::Config>
 /// What to say when the database does not do what it was asked for.
 pub fn about(database: &postgres::Config) -> String {
     format!(
-        "cannot use Postgres at {}; is it up there? postgres.url (CHAT4ALL_POSTGRES__URL) says where it is, and after \
-         `chat4all up` so does `. .chat4all/env`",
+        "cannot use Postgres at {}; is it up there? postgres.url (CHAT4ALL_POSTGRES__URL) says where it is; {FROM_UP}",
         database.place()
     )
 }

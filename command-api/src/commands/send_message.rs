@@ -16,7 +16,7 @@ use super::REPLAY;
 use super::accept::accept;
 use super::draft::{Draft, fingerprint};
 use crate::problem::Repeat;
-use crate::request::{Allowed, Call, Id, Key, MessagesWrite, Mistakes, Party, party};
+use crate::request::{Allowed, BodyId, Call, Key, MessagesWrite, Mistakes, Party, party};
 use crate::{Accounts, CommandApi};
 
 /// A message to send, into a conversation or to an address.
@@ -25,14 +25,14 @@ use crate::{Accounts, CommandApi};
 pub(crate) struct SendMessage {
     /// The conversation; or else `to`.
     #[schema(value_type = Option<Uuid>)]
-    conversation_id: Option<Id>,
+    conversation_id: Option<BodyId>,
     /// The address of the direct conversation, which is started if need be; or else `conversation_id`.
     to: Option<To>,
     /// What is said.
     content: Content,
     /// The message's id, chosen by the client; instead of an `Idempotency-Key`.
     #[schema(value_type = Option<Uuid>)]
-    message_id: Option<Id>,
+    message_id: Option<BodyId>,
 }
 
 /// An address on a channel.
@@ -173,7 +173,9 @@ impl SendMessage {
         let ContentType::Text = self.content.r#type;
         let text = Text::parse(self.content.text, Text::MAX_CHARS);
         let text = mistakes.check("/content/text", text);
-        let message_id = self.message_id.map(|id| id.0);
+        let message_id = self
+            .message_id
+            .and_then(|id| id.understand("/message_id", &mut mistakes));
         if let (Some(key), Some(id)) = (key, message_id)
             && Uuid::parse_str(key) != Ok(id)
         {
@@ -183,7 +185,10 @@ impl SendMessage {
             );
         }
         let place = match (self.conversation_id, self.to) {
-            (Some(id), None) => Some((ConversationId::new(id.0), None)),
+            (Some(id), None) => {
+                let id = id.understand("/conversation_id", &mut mistakes);
+                id.map(|id| (ConversationId::new(id), None))
+            }
             (None, Some(to)) => to.understand(accounts, &mut mistakes).map(|party| {
                 let conversation = party.direct_with(secret, author);
                 (conversation, Some(party))

@@ -185,9 +185,11 @@ impl StartConversation {
             }
             parties.push(party);
         }
+        // Who was named in a way that is not understood is somebody all the same.
+        let all_understood = parties.len() == self.participants.len();
         // Who starts it is in it anyway.
         parties.retain(|party| *party != Party::User(user));
-        if parties.is_empty() {
+        if parties.is_empty() && all_understood {
             mistakes.add("/participants", Rejection::Empty);
         }
         Some(Start::Group {

@@ -12,7 +12,7 @@ pub(crate) mod testing;
 
 pub(crate) use allowed::{Allowed, ConversationsWrite, DeliveriesRedrive, MessagesWrite};
 pub(crate) use call::Call;
-pub(crate) use id::Id;
+pub(crate) use id::{BodyId, Id};
 pub use idempotency::IDEMPOTENCY_KEY;
 pub(crate) use idempotency::Key;
 pub(crate) use mistakes::Mistakes;

@@ -7,7 +7,7 @@ use chat4all_domain::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Id, Mistakes};
+use super::{BodyId, Mistakes};
 use crate::Accounts;
 
 /// `{"user_id": …}` or `{"channel": …, "address": …}`.
@@ -17,7 +17,7 @@ use crate::Accounts;
 pub(crate) struct PartyBody {
     /// A user of this installation.
     #[schema(value_type = Option<uuid::Uuid>)]
-    user_id: Option<Id>,
+    user_id: Option<BodyId>,
     /// An account (`whatsapp-main`), or a kind (`whatsapp`) that has exactly one account.
     channel: Option<String>,
     /// The address there; for WhatsApp a phone number in E.164, with or without `+`.
@@ -44,7 +44,10 @@ impl PartyBody {
         mistakes: &mut Mistakes,
     ) -> Option<Party> {
         match (self.user_id, &self.channel, &self.address) {
-            (Some(user), None, None) => Some(Party::User(UserId::new(user.0))),
+            (Some(user), None, None) => {
+                let user = user.understand(&format!("{at}/user_id"), mistakes);
+                user.map(|user| Party::User(UserId::new(user)))
+            }
             (None, Some(channel), Some(address)) => {
                 contact(channel, address, at, accounts, mistakes)
             }

@@ -129,7 +129,11 @@ async fn answer(
     // A client that has seen nothing yet may send it empty.
     let last = last.filter(|text| !text.is_empty());
     let after = last.or(parameters.after.as_deref());
-    let subscription = live.subscribe(caller, topic, after).await?;
+    let subscription = live.subscribe(caller, topic, after).await;
+    let subscription = subscription.map_err(|problem| match last {
+        Some(_) => of_header(problem),
+        None => problem,
+    })?;
     let updates = subscription.updates().map(|item| match item {
         Ok(update) => shown(&update),
         Err((end, cursor)) => farewell(&ended(end, cursor)),
@@ -141,6 +145,14 @@ async fn answer(
     ];
     let body = Body::from_stream(events.map(Ok::<_, Infallible>));
     Ok((headers, body).into_response())
+}
+
+/// What is wrong with a cursor is said of the header that it came in.
+fn of_header(problem: Problem) -> Problem {
+    match problem.errors().first().map(|wrong| wrong.detail.clone()) {
+        Some(detail) => Problem::field("/Last-Event-ID", format!("header: {detail}")),
+        None => problem,
+    }
 }
 
 /// `updates` with heartbeats in between, until the token expires or the process stops.

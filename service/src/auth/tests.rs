@@ -156,7 +156,7 @@ fn every_claim_must_be_there_and_be_right() {
         &changed(json!({"nbf": NOW.unix_timestamp() + 60})),
         Error::Early,
     );
-    refused("", Error::Malformed);
+    refused("", Error::Empty);
     refused("a.b.c", Error::Malformed);
     assert!(
         verifier()
@@ -222,6 +222,7 @@ fn a_missing_scope_is_named() {
 fn every_reason_reads_well_and_repeats_nothing_of_the_token() {
     let all = [
         Error::Missing,
+        Error::Empty,
         Error::Malformed,
         Error::Algorithm,
         Error::Signature,
@@ -237,11 +238,12 @@ fn every_reason_reads_well_and_repeats_nothing_of_the_token() {
 
 #[tokio::test]
 async fn a_request_without_a_valid_token_is_answered_401_with_the_scheme() {
-    for value in [
-        None,
-        Some("Basic YW5h"),
-        Some("Bearer"),
-        Some("Bearer nonsense"),
+    for (value, says) in [
+        (None, "There is no token"),
+        (Some("Basic YW5h"), "There is no token"),
+        (Some("Bearer"), "The token is empty"),
+        (Some("Bearer "), "The token is empty"),
+        (Some("Bearer nonsense"), "The token cannot be read"),
     ] {
         let mut request = Request::new(());
         if let Some(value) = value {
@@ -253,6 +255,7 @@ async fn a_request_without_a_valid_token_is_answered_401_with_the_scheme() {
         let problem = Caller::from_request_parts(&mut parts, &verifier())
             .await
             .unwrap_err();
+        assert!(problem.detail().starts_with(says), "{problem:?}");
         let response = problem.into_response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{value:?}");
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");

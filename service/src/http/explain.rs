@@ -1,13 +1,14 @@
 //! Says what a deserialiser found wrong, without repeating what it was given.
 //!
 //! The library's sentences hold the offending value ("invalid type: string "…", expected u64"). A value may be a
-//! message's text, so the sentence is taken apart, and only its kind and what was expected are said.
+//! message's text, so the sentence is taken apart, and only its kind and what was expected are said. Where one of a few
+//! words belongs (`kind`, `type`) nobody writes a text, and the word that was found is said, too.
 
 use serde_path_to_error::{Path, Segment};
 
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, FieldError, Problem};
 
-/// Longer names of unknown fields are cut.
+/// Longer names of unknown fields, and longer words, are cut.
 const NAME_LENGTH: usize = 64;
 
 /// One refusal in safe words.
@@ -26,6 +27,12 @@ pub(super) fn json_problem(path: &Path, error: &serde_json::Error) -> Problem {
             format!("The body is not JSON: it stops making sense at line {line}, column {column}.");
         return Problem::new(Code::Malformed, detail);
     }
+    let FieldError { pointer, detail } = field_error(path, error);
+    Problem::field(pointer, detail)
+}
+
+/// What is wrong with the field at `path`.
+pub(super) fn field_error(path: &Path, error: &serde_json::Error) -> FieldError {
     let said = error.to_string();
     let explained = explain(
         said.rsplit_once(" at line ")
@@ -39,7 +46,10 @@ pub(super) fn json_problem(path: &Path, error: &serde_json::Error) -> Problem {
             pointer.push_str(&last);
         }
     }
-    Problem::field(pointer, explained.detail)
+    FieldError {
+        pointer,
+        detail: explained.detail,
+    }
 }
 
 fn pointer(path: &Path) -> String {
@@ -88,8 +98,10 @@ pub(super) fn explain(message: &str) -> Explained {
     let detail = match message.rsplit_once(", expected ") {
         Some((found, expected)) => {
             let expected = plain_words(expected);
-            match kind_of(found) {
-                Some(kind) => format!("found {kind}, expected {expected}"),
+            let word = quoted(found, "unknown variant `");
+            let word = word.map(|word| format!("`{}`", short(word)));
+            match word.or_else(|| kind_of(found).map(str::to_owned)) {
+                Some(found) => format!("found {found}, expected {expected}"),
                 None => format!("expected {expected}"),
             }
         }
@@ -179,7 +191,6 @@ mod tests {
         for sentence in [
             format!("invalid type: string \"{secret}\", expected u64"),
             format!("invalid value: string \"{secret}\", expected a colour"),
-            format!("unknown variant `{secret}`, expected `text` or `image`"),
         ] {
             let explained = explain(&sentence);
             assert!(!explained.detail.contains("secret"), "{}", explained.detail);
@@ -204,7 +215,12 @@ mod tests {
         );
         assert_eq!(
             detail("unknown variant `x`, expected `a` or `b`"),
-            "expected `a` or `b`"
+            "found `x`, expected `a` or `b`"
+        );
+        let long = "x".repeat(1_000);
+        assert_eq!(
+            detail(&format!("unknown variant `{long}`, expected `a`")),
+            format!("found `{}`, expected `a`", &long[..NAME_LENGTH])
         );
         assert_eq!(detail("a message id is a UUID"), "a message id is a UUID");
         let unknown = explain("unknown field `colour`, expected `text` or `type`");

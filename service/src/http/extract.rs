@@ -13,9 +13,11 @@ use serde_json::Value;
 
 use super::exact::Exact;
 use super::explain::{explain, json_problem};
+use super::others::with_others;
 use crate::problem::{Code, Problem};
 
-/// A JSON body, which is an object. Other content types are 415, a body that is not JSON 400, one that does not fit 422 with pointers.
+/// A JSON body, which is an object. Other content types are 415, a body that is not JSON 400, one that does not fit 422 with a
+/// pointer to each mistake.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T);
 
@@ -40,19 +42,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
         let Body(bytes) = Body::from_request(request, state).await?;
-        if bytes.contains(&b'[') {
-            no_list_for_an_object::<T>(&bytes)?;
-        }
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| json_problem(error.path(), error.inner()))?;
-        json.end().map_err(|_| {
-            Problem::new(
-                Code::Malformed,
-                "Something follows the JSON value; there must be one only.",
-            )
-        })?;
-        Ok(Self(value))
+        read(&bytes)
+            .map(Self)
+            .map_err(|first| with_others::<T>(&bytes, first))
     }
 }
 
@@ -68,6 +60,22 @@ impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
             .await
             .map(Some)
     }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.contains(&b'[') {
+        no_list_for_an_object::<T>(bytes)?;
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| json_problem(error.path(), error.inner()))?;
+    json.end().map_err(|_| {
+        Problem::new(
+            Code::Malformed,
+            "Something follows the JSON value; there must be one only.",
+        )
+    })?;
+    Ok(value)
 }
 
 /// The library would read a list as an object's fields in their order; that is not what the API's document says. Only a

@@ -11,6 +11,7 @@ mod exact;
 mod explain;
 mod extract;
 mod observe;
+mod others;
 mod serve;
 mod shell;
 

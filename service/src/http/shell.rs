@@ -34,10 +34,11 @@ impl Shell {
         }
     }
 
-    /// Puts the manners around finished routes; nothing may be added to them afterwards. A route with a limit of its own says
-    /// so with `DefaultBodyLimit` on itself.
-    pub fn wrap(&self, routes: Router) -> Router {
-        self.around(routes.fallback(no_such_route))
+    /// Puts the manners around finished routes; nothing may be added to them afterwards. `document` is the path of the document
+    /// that lists them, if there is one. A route with a limit of its own says so with `DefaultBodyLimit` on itself.
+    pub fn wrap(&self, routes: Router, document: Option<&'static str>) -> Router {
+        let fallback = move || std::future::ready(no_such_route(document));
+        self.around(routes.fallback(fallback))
     }
 
     /// As [`Shell::wrap`], while others are still to come: every other path is 503.
@@ -56,11 +57,12 @@ impl Shell {
     }
 }
 
-async fn no_such_route() -> Problem {
-    Problem::new(
-        Code::NotFound,
-        "No route has this path. The API's document lists those there are.",
-    )
+fn no_such_route(document: Option<&str>) -> Problem {
+    let detail = match document {
+        Some(document) => format!("No route has this path; `{document}` lists those there are."),
+        None => "No route has this path here; `/readyz` says which role this is.".to_owned(),
+    };
+    Problem::new(Code::NotFound, detail)
 }
 
 async fn not_ready_yet() -> Problem {

@@ -165,7 +165,11 @@ async fn what_no_handler_has_answered_is_a_problem_too() {
     let server = Server::start(routes()).await;
     let nowhere = client().get(server.url("/nowhere")).send().await.unwrap();
     assert_eq!(nowhere.status(), 404);
-    assert_eq!(nowhere.json::<Value>().await.unwrap()["code"], "not_found");
+    let nowhere = nowhere.json::<Value>().await.unwrap();
+    assert_eq!(nowhere["code"], "not_found");
+    // This one has no document that lists its routes.
+    let detail = nowhere["detail"].as_str().unwrap();
+    assert!(detail.contains("`/readyz`"), "{detail}");
     let wrong = client()
         .delete(server.url("/things/1"))
         .send()

@@ -96,7 +96,12 @@ async fn a_body_that_does_not_fit_is_told_what_where_and_what_would_be_right() {
         ),
         (
             "unknown variant",
-            good.replace(r#""type":"text""#, r#""type":"my text""#),
+            good.replace(r#""type":"text""#, r#""type":"video""#),
+        ),
+        (
+            "several",
+            good.replace(r#""type":"text""#, r#""type":"video""#)
+                .replace(r#"{"conv"#, r#"{"colour":1,"conv"#),
         ),
         ("array", "[]".to_owned()),
         (

@@ -70,7 +70,7 @@ impl Server {
 
         let (metrics, checks, shutdown) = (Metrics::new(), Checks::new("test"), Shutdown::new());
         let routes = routes.merge(metrics.routes()).merge(checks.routes());
-        let routes = Shell::new(&config.http, &metrics).wrap(routes);
+        let routes = Shell::new(&config.http, &metrics).wrap(routes, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut served = JoinSet::new();

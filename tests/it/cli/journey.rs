@@ -124,6 +124,14 @@ fn the_log_is_read_back(terminal: &Terminal, sent: &Sent) {
         .output;
     assert!(personal.contains(SECRET_WORDS), "{personal}");
 
+    // Of what is not there something is said, too, and not on the output.
+    let nowhere = "0193c2e4-7c1e-7a3b-8f00-5d1c9a2b3c4d";
+    let said = terminal.types(&["log", "--conversation", nowhere, "--json"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(said.output, "", "{said:?}");
+    let nothing = format!("nothing on it matches: conversation {nowhere}");
+    assert!(said.errors.contains(&nothing), "{said:?}");
+
     let said = terminal.refused(2, &["log", "--type", "MessageAcepted"]);
     for words in [
         "MessageAcepted",

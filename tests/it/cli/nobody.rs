@@ -99,3 +99,72 @@ fn every_mistake_in_a_configuration_is_said_at_once_with_its_variable() {
         }
     }
 }
+
+#[test]
+fn whoever_has_set_nothing_is_told_what_sets_it() {
+    let nowhere = Terminal::new(BTreeMap::new());
+    for args in [
+        &["log"][..],
+        &["lag"],
+        &["channels", "ls"],
+        &["dlq", "ls"],
+        &["rebuild"],
+        &["provision"],
+        &["config"],
+        &["token", "--sub", "ann"],
+        &["query-api"],
+        &["send", "--to", "whatsapp:+4915112345678", "hello"],
+    ] {
+        let said = nowhere.refused(1, args);
+        assert!(said.contains("`. .chat4all/env`"), "{args:?}: {said}");
+    }
+    let said = nowhere.types(&["doctor"]);
+    assert!(said.output.contains("`. .chat4all/env`"), "{said:?}");
+    // What is there, and wrong, it does not set.
+    let wrong = terminal().with(&[("CHAT4ALL_LOG__PARTITIONS", "65")]);
+    let said = wrong.refused(1, &["lag"]);
+    assert!(!said.contains(".chat4all/env"), "{said}");
+}
+
+#[test]
+fn servers_that_were_stopped_are_started_as_they_were() {
+    let args = ["doctor", "--only", "broker", "--only", "roles"];
+    let said = terminal().types(&args);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for words in [
+        "`make run`",
+        "`chat4all up`",
+        "`systemctl start chat4all-nats`",
+    ] {
+        assert!(said.output.contains(words), "no {words}: {said:?}");
+    }
+}
+
+#[test]
+fn a_message_for_nobody_is_told_of_both_ways_to_say_for_whom() {
+    let said = terminal().refused(2, &["send", "hello"]);
+    for words in ["--conversation <ID>", "--to <CHANNEL:ADDRESS>"] {
+        assert!(said.contains(words), "no {words}: {said}");
+    }
+    let id = "0193c2e4-7c1e-7a3b-8f00-5d1c9a2b3c4d";
+    let into = ["send", "--conversation", id];
+    let both = [&into[..], &["--to", "whatsapp:1", "hello"]].concat();
+    let said = terminal().refused(2, &both);
+    assert!(said.contains("cannot be used with"), "{said}");
+}
+
+#[test]
+fn an_id_that_is_none_is_told_what_one_looks_like() {
+    for args in [
+        &["log", "--conversation", "nope"][..],
+        &["send", "--conversation", "nope", "hello"],
+        &["dlq", "ls", "--conversation", "nope"],
+        &["dlq", "jobs", "nope"],
+        &["dlq", "cancel", "nope"],
+    ] {
+        let said = terminal().refused(2, args);
+        for words in ["'nope'", "a UUID such as 0193c2e4-"] {
+            assert!(said.contains(words), "{args:?}, no {words}: {said}");
+        }
+    }
+}

@@ -53,6 +53,10 @@ async fn the_role_serves_from_its_configuration_and_stops_cleanly() {
             .unwrap();
         let document: Value = document.json().await.unwrap();
         assert_eq!(document["openapi"], "3.1.0");
+        let nowhere = client.get(format!("{base}/v1/nowhere")).send();
+        let nowhere: Value = nowhere.await.unwrap().json().await.unwrap();
+        let detail = nowhere["detail"].as_str().unwrap();
+        assert!(detail.contains("`/v1/openapi.json`"), "{detail}");
         let body = json!({"kind": "direct", "participants": [{"user_id": super::user("ben")}]});
         let start = client.post(format!("{base}/v1/conversations")).json(&body);
         let start = start

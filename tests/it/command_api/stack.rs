@@ -157,7 +157,7 @@ impl Api {
         let checks = Checks::new("command-api");
         api.register_checks(&checks);
         let routes = api.router().merge(metrics.routes()).merge(checks.routes());
-        let routes = Shell::new(&http, &metrics).wrap(routes);
+        let routes = Shell::new(&http, &metrics).wrap(routes, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = shutdown.clone();

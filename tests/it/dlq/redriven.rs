@@ -69,6 +69,14 @@ async fn one_some_and_all_are_redriven_once_and_history_says_by_whom() {
         "nothing to redrive\n"
     );
 
+    // Who asks for what there is not is told so, and what there is.
+    let nobody = ran(&system, &["redrive", "--account", "nope"]).await;
+    assert_eq!(nobody.status.code(), Some(0));
+    let said = String::from_utf8(nobody.stderr).unwrap();
+    let nothing = "no open dead letter matches: account nope; accounts in the configuration: ";
+    assert!(said.contains(nothing), "{said}");
+    assert!(said.contains("whatsapp-main"), "{said}");
+
     let jobs = dlq(&system, &["jobs"]).await;
     let jobs = jobs.as_array().unwrap();
     let said: Vec<_> = jobs

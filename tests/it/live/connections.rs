@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use chat4all_service::auth::{Grant, Scope, mint};
 use chat4all_service::clock;
+use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::client::{Came, Events, Socket};
+use super::client::{Came, Events, Socket, queries};
 use super::follower::{of_conversation, of_mine};
 use super::slow::metric;
 use crate::journeys::system::{System, text};
@@ -234,6 +235,21 @@ async fn cursors(system: &System, ana: &str, group: &str) {
     ] {
         let refused = Events::open(system, ana, path, Some(cursor)).await.err();
         assert_eq!(refused, Some(status), "{path} behind {cursor}");
+    }
+    // It is said where it was read.
+    let events = |query: &str| {
+        let url = format!("{}/v1/events{query}", queries(system));
+        system.request(Method::GET, url).bearer_auth(ana)
+    };
+    let header = events("?after=1.2.3").header("Last-Event-ID", "nonsense");
+    for (request, pointer) in [
+        (events("?after=nonsense"), "/after"),
+        (header, "/Last-Event-ID"),
+    ] {
+        let refused = system.send(request).await;
+        assert_eq!(refused.status, 422, "{}", refused.body);
+        let error = &refused.body["errors"][0];
+        assert_eq!(error["pointer"], pointer, "{error}");
     }
 }
 

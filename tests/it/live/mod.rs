@@ -9,6 +9,7 @@ mod follower;
 mod letters;
 mod limits;
 mod long_log;
+mod page;
 mod poison;
 mod replaced;
 mod resume;

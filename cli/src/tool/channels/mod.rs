@@ -11,7 +11,7 @@ use chat4all_domain::{AccountId, ChannelKind, Timestamp};
 use chat4all_service::{Config, clock, config::Channel};
 use clap::{Args, Subcommand};
 
-use super::{Common, line, open_log};
+use super::{Common, line, open_log, who};
 use row::Row;
 
 /// Flags of `chat4all channels`.
@@ -147,7 +147,7 @@ async fn say(
             }
         );
     };
-    let decision = word.decision()?;
+    let decision = word.decision();
     let fold = |state: &mut State| decide(state, decision.clone());
     let (_, changed) = accounts.change((*kind, id), fold).await?;
     let row = row(accounts, *kind, id).await?;
@@ -161,18 +161,12 @@ async fn say(
 }
 
 impl Word {
-    fn decision(&self) -> anyhow::Result<Decision> {
-        let login = || {
-            let names = ["SUDO_USER", "USER", "LOGNAME"];
-            let mut set = names.iter().filter_map(|name| std::env::var(name).ok());
-            set.find(|name| !name.is_empty())
-        };
-        let by = self.by.clone().or_else(login);
-        Ok(Decision {
+    fn decision(&self) -> Decision {
+        Decision {
             since: now(),
-            by: by.context("nobody is logged in here: say who you are with --by")?,
+            by: who(self.by.as_deref()),
             reason: self.reason.clone(),
-        })
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::letter::Letter;
+use crate::tool::parse_id;
 
 /// What kind of dead letter it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -44,7 +45,7 @@ pub struct Which {
     #[arg(long, value_name = "ACCOUNT")]
     pub account: Option<AccountId>,
     /// Only those of this conversation: nothing that was parked, which has none yet.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_id::<ConversationId>)]
     pub conversation: Option<ConversationId>,
     /// Only with this reason or provider's code; of parked and poison, with this in the reason.
     #[arg(long, value_name = "TEXT")]
@@ -91,6 +92,21 @@ impl Which {
         let until = self.until.is_none_or(|until| letter.at < until);
         let reason = self.reason.as_deref();
         since && until && reason.is_none_or(|reason| letter.has_reason(reason))
+    }
+
+    /// That there is nothing, in words; and the accounts that there are, if one was asked for that is none of them.
+    pub fn nothing_found(&self, accounts: &[&str]) -> String {
+        let nothing = format!("no open dead letter matches: {}", self.words());
+        match &self.account {
+            Some(account) if !accounts.contains(&account.as_str()) => {
+                let known = match accounts {
+                    [] => "none".to_owned(),
+                    _ => accounts.join(", "),
+                };
+                format!("{nothing}; accounts in the configuration: {known}")
+            }
+            Some(_) | None => nothing,
+        }
     }
 
     /// In words, for whoever looks at the job later.
@@ -167,5 +183,20 @@ mod tests {
         assert_eq!(which.kinds(), [Kind::FailedDelivery]);
         assert_eq!(Which::default().kinds(), Kind::ALL);
         assert_eq!(Which::default().words(), "all");
+    }
+
+    #[test]
+    fn who_asks_for_an_account_that_is_none_is_told_those_there_are() {
+        let which = Which {
+            account: Some("nope".parse().unwrap()),
+            ..Which::default()
+        };
+        let nothing = "no open dead letter matches: account nope";
+        assert_eq!(which.nothing_found(&["nope", "main"]), nothing);
+        assert_eq!(
+            which.nothing_found(&["main", "shop"]),
+            format!("{nothing}; accounts in the configuration: main, shop")
+        );
+        assert!(which.nothing_found(&[]).ends_with("configuration: none"));
     }
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::tool::{line, note, open_log};
+use crate::tool::{line, note, open_log, parse_id, who};
 
 /// Some could not be tried again.
 const SOME_REFUSED: u8 = 3;
@@ -24,7 +24,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(15);
 #[derive(Debug, Args)]
 pub struct List {
     /// Only this one.
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_parser = parse_id::<Id>)]
     job: Option<Id>,
     /// Look on until it has ended.
     #[arg(long, requires = "job")]
@@ -38,7 +38,7 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Word {
     /// The job, as `jobs` shows it.
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_parser = parse_id::<Id>)]
     job: Id,
     /// Who you are; without it, who is logged in.
     #[arg(long, value_name = "NAME")]
@@ -80,7 +80,7 @@ pub async fn list(config: &Config, list: &List) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// It is done, unknown, or the broker does not answer.
 pub async fn say(config: &Config, word: &Word, cancel: bool) -> anyhow::Result<ExitCode> {
-    let by = who(word.by.as_deref())?;
+    let by = who(word.by.as_deref());
     let jobs = Jobs::new(&open_log(config, "dlq").await?);
     let at = clock::now().into();
     let said = redrive::Word { cancel, by, at };
@@ -148,20 +148,6 @@ pub async fn follow(jobs: &Jobs, id: Id, as_json: bool) -> anyhow::Result<ExitCo
         }
         sleep(LOOK_EVERY).await;
     }
-}
-
-/// Who works here, by what they say or by their login.
-///
-/// # Errors
-/// Neither is there.
-pub fn who(said: Option<&str>) -> anyhow::Result<String> {
-    let login = || {
-        let names = ["SUDO_USER", "USER", "LOGNAME"];
-        let mut set = names.iter().filter_map(|name| std::env::var(name).ok());
-        set.find(|name| !name.is_empty())
-    };
-    let by = said.map(str::to_owned).or_else(login);
-    by.context("nobody is logged in here: say who you are with --by")
 }
 
 /// The job for programs, with what is left.

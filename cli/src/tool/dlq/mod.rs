@@ -10,6 +10,7 @@ mod stores;
 
 use std::process::ExitCode;
 
+use chat4all_service::Config;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -117,7 +118,7 @@ struct Ls {
 pub async fn run(command: &DlqCommand) -> anyhow::Result<ExitCode> {
     let config = command.common.load()?.config;
     match &command.what {
-        What::Ls(ls) => list(&Stores::open(&config).await?, ls).await,
+        What::Ls(ls) => list(&config, ls).await,
         What::Show(show) => show::run(&config, show).await,
         What::Redrive(redrive) => redrive::run(&config, redrive).await,
         What::Jobs(list) => jobs::list(&config, list).await,
@@ -126,8 +127,12 @@ pub async fn run(command: &DlqCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn list(stores: &Stores, ls: &Ls) -> anyhow::Result<ExitCode> {
+async fn list(config: &Config, ls: &Ls) -> anyhow::Result<ExitCode> {
+    let stores = Stores::open(config).await?;
     let found = stores.page(&ls.which, ls.after.as_ref(), ls.limit).await?;
+    if found.letters.is_empty() && found.left_out.is_empty() {
+        say_nothing_found(config, &ls.which);
+    }
     if ls.json {
         let next = found.next.as_ref().map(ToString::to_string);
         line(json!({ "dead_letters": found.letters, "next": next, "left_out": found.left_out }))?;
@@ -143,6 +148,16 @@ async fn list(stores: &Stores, ls: &Ls) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(say_left_out(&found.left_out))
+}
+
+/// Says what was asked for when flags let nothing through.
+fn say_nothing_found(config: &Config, which: &Which) {
+    if which.is_everything() {
+        return;
+    }
+    let accounts: Vec<_> = config.channels.keys().map(String::as_str).collect();
+    let said = which.nothing_found(&accounts);
+    note(format_args!("chat4all dlq: {said}"));
 }
 
 fn say_left_out(left_out: &[LeftOut]) -> ExitCode {

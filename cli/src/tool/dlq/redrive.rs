@@ -13,10 +13,11 @@ use serde_json::json;
 
 use super::filter::{Kind, Which};
 use super::id::Id;
-use super::jobs::{self, who};
+use super::jobs;
 use super::letter::Letter;
+use super::say_nothing_found;
 use super::stores::Stores;
-use crate::tool::{line, note, open_log};
+use crate::tool::{line, note, open_log, who};
 
 /// Places asked of Postgres at a time.
 const AT_A_TIME: usize = 1_000;
@@ -71,6 +72,9 @@ pub async fn run(config: &Config, redrive: &Redrive) -> anyhow::Result<ExitCode>
         say_poison(&poison, rest.is_empty() || !redrive.ids.is_empty())?;
     }
     let letters = in_order(&stores, rest).await?;
+    if letters.is_empty() {
+        say_nothing_found(config, &redrive.which);
+    }
     if redrive.dry_run {
         return tell(&letters, redrive.json);
     }
@@ -89,7 +93,7 @@ pub async fn run(config: &Config, redrive: &Redrive) -> anyhow::Result<ExitCode>
             items.len()
         );
     }
-    let by_name = who(redrive.by.as_deref())?;
+    let by_name = who(redrive.by.as_deref());
     let jobs = Jobs::new(&open_log(config, "dlq").await?);
     let id = jobs
         .add(NewJob {

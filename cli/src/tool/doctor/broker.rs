@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::finding::{Area, Finding};
-use crate::tool::broker;
+use crate::tool::{FROM_UP, broker};
 
 /// How long a node's monitoring may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -67,7 +67,10 @@ fn unconnected(config: &Config, error: &anyhow::Error) -> Finding {
         Some(error) if error.passes() => wrong(
             format!("no NATS server answers on {urls}: {}", Chain(error)),
             "a nats-server with JetStream",
-            "start it (`systemctl start chat4all-nats`), or set CHAT4ALL_NATS__URL",
+            &format!(
+                "start it as it was started (`make run`, `chat4all up`, `docker compose up -d`, `systemctl start chat4all-nats`), \
+                 or set CHAT4ALL_NATS__URL; {FROM_UP}"
+            ),
         ),
         refused => {
             // Without the sentence around it, which asks whether the server is up: it is.

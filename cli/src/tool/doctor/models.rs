@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::Checkpoints;
 use super::broker::skew;
 use super::finding::{Area, Finding};
-use crate::roles::database;
+use crate::tool::{FROM_UP, database};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,7 +50,9 @@ fn away(error: &sqlx::Error) -> Finding {
         Area::ReadModels,
         format!("Postgres does not answer: {}", Chain(error)),
         "a Postgres that lets this user in; until then reads are 503, and commands go on",
-        "start it, or set CHAT4ALL_POSTGRES__URL",
+        format!(
+            "start it (`make run` and `chat4all up` start one of their own), or set CHAT4ALL_POSTGRES__URL; {FROM_UP}"
+        ),
     )
 }
 

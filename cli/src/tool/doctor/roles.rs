@@ -58,7 +58,8 @@ async fn readyz(role: &Url) -> Option<Value> {
 fn silent(role: &Url, must_answer: bool) -> Finding {
     let what = format!("no role answers on {}", shown(role));
     let right = "a role that says on /readyz that it is ready";
-    let mend = "start it; if it listens elsewhere, name it with `--role URL`, or set CHAT4ALL_HTTP__LISTEN";
+    let mend = "start it as it was started (`make run`, `chat4all up`, `docker compose up -d`, `systemctl start chat4all@<role>`); \
+                if it listens elsewhere, name it with `--role URL`, or set CHAT4ALL_HTTP__LISTEN";
     if must_answer {
         Finding::wrong(Area::Roles, what, right, mend)
     } else {

@@ -5,7 +5,7 @@ use chat4all_service::config::{self, Channel, Mistake, Origin, Sync};
 use url::Host;
 
 use super::finding::{Area, Finding};
-use crate::tool::Common;
+use crate::tool::{Common, FROM_UP};
 
 /// The settings, or what is wrong with them.
 ///
@@ -36,7 +36,8 @@ fn mistake(mistake: &Mistake) -> Finding {
         } => {
             let mend = match origin {
                 Origin::File(path) => format!("set {key} in {}, or {variable}", path.display()),
-                Origin::Variable(_) | Origin::Default => format!("set {variable}"),
+                Origin::Variable(_) => format!("set {variable}"),
+                Origin::Default => format!("set {variable}; {FROM_UP}"),
             };
             (format!("{key} is {found}"), expected.clone(), mend)
         }

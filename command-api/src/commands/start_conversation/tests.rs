@@ -40,6 +40,9 @@ async fn every_mistake_is_named_with_its_place() {
         r#"{"kind":"direct","participants":[{"channel":"pigeon","address":"+4915112345678"}]}"#,
         r#"{"kind":"direct","participants":[{"channel":"whatsapp","address":"ben"}]}"#,
         r#"{"kind":"group","participants":[]}"#,
+        r#"{"kind":"group","participants":[{"channel":"pigeon","address":"+4915112345678"}]}"#,
+        r#"{"kind":"group","title":" ","participants":[{"user_id":"ben"},{"user_id":"eve"}]}"#,
+        r#"{"kind":"circle","name":"us","participants":[]}"#,
         &format!(
             r#"{{"kind":"group","participants":[{{"user_id":"{}"}}]}}"#,
             ana()

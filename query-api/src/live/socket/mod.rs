@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use graphql::graphql;
-pub use notifications::notifications;
+pub use notifications::routes as notifications;
 
 /// What a client may send at once, in bytes: queries, no bodies.
 const MAX_MESSAGE: usize = 64 * 1024;

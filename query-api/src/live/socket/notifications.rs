@@ -6,6 +6,7 @@
 //! takes server-sent events or subscriptions.
 
 use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocketUpgrade};
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -14,10 +15,18 @@ use chat4all_service::Problem;
 use chat4all_service::auth::{Caller, Error};
 use futures::StreamExt;
 use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{BAD_MESSAGE, Farewell, GOING_AWAY, Heard, Wire, expiry, limited, who};
 use crate::api;
 use crate::live::{Connection, End, Live, Subscription, Topic};
+use crate::rest::ProblemBody;
+
+/// The route with its document.
+pub fn routes() -> OpenApiRouter<api::State> {
+    OpenApiRouter::new().routes(routes!(notifications))
+}
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -26,14 +35,33 @@ enum Said {
     Pong,
 }
 
-/// Takes a thin client in.
+/// What is new, as a plain WebSocket for thin clients, which load the rest.
 ///
-/// # Errors
-/// 400 for what is no WebSocket; 401, 403; 503 while the log is away or there are too many connections.
+/// Frames are JSON objects with a `type`. From the server: `connected` with the caller's `user_id`, once; `new_message` and
+/// `status` as they happen in the caller's conversations, with the fields of the schemas `NewMessage` and `DeliveryStatus`
+/// (attempts and waits are left out); `ping` every 25 seconds; `resync` before the end when the client did not take
+/// what there was. From the client: `pong`, and `ping`, which is answered with `pong`. There is no resuming: load what is new,
+/// and come back. Codes of the closing frame: 1001 come back (after `resync`, after 60 seconds in which nothing was heard, and
+/// when the process stops), 4400 another frame than those, 4403 the token has expired.
+#[utoipa::path(
+    get,
+    path = "/v1/notifications",
+    tag = "live",
+    params(("token" = Option<String>, Query, description = "The token, for clients that cannot send the header `Authorization`")),
+    responses(
+        (status = 101, description = "A WebSocket"),
+        (status = 400, description = "Not the request of a WebSocket", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "The scope `conversations:read` is missing", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "The caller has too many connections", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The log is away, or there are too many connections", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+    security(("bearer" = []))
+)]
 pub async fn notifications(
     State(state): State<api::State>,
     parts: Parts,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let caller = who(&parts, &state.verifier)?.ok_or(Error::Missing)?;
     let upgrade = upgrade.map_err(|_| {
@@ -109,4 +137,46 @@ async fn converse(
 
 fn text(frame: &'static str) -> Message {
     Message::Text(Utf8Bytes::from_static(frame))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_way_to_follow_but_graphql_is_in_the_document() {
+        let routes = crate::live::routes().merge(super::routes());
+        let (_, document) = routes.split_for_parts();
+        let document = serde_json::to_value(document).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let mut paths: Vec<_> = paths.keys().map(String::as_str).collect();
+        paths.sort_unstable();
+        let expected = [
+            "/v1/conversations/{conversation_id}/events",
+            "/v1/events",
+            "/v1/notifications",
+        ];
+        assert_eq!(paths, expected);
+
+        let notifications = &document["paths"]["/v1/notifications"]["get"];
+        for status in ["101", "400", "401", "403", "429", "503"] {
+            let answer = &notifications["responses"][status];
+            assert!(answer.is_object(), "no {status} in {notifications}");
+        }
+        assert_eq!(notifications["parameters"][0]["name"], "token");
+        let said = notifications["description"].as_str().unwrap();
+        for frame in [
+            "connected",
+            "new_message",
+            "status",
+            "ping",
+            "pong",
+            "resync",
+        ] {
+            assert!(said.contains(&format!("`{frame}`")), "no {frame}: {said}");
+        }
+        // What the description points to.
+        for schema in ["NewMessage", "DeliveryStatus"] {
+            let schemas = &document["components"]["schemas"];
+            assert!(schemas[schema].is_object(), "no {schema}");
+        }
+    }
 }
