@@ -23,8 +23,9 @@ use crate::reference;
 
 /// How often the place is remembered, at most.
 const MARK_EVERY: Duration = Duration::from_secs(1);
-/// Lanes that run side by side.
-const AT_A_TIME: usize = 128;
+/// Lanes that run side by side. Each waits for an append most of its time; with 128 receipts fell ever further behind what was
+/// handed over on a full machine, with 512 they keep up (docs/performance.md, (b2)).
+const AT_A_TIME: usize = 512;
 /// Items that wait in memory at most; the stream keeps the others.
 const WAITING: usize = 5_000;
 
