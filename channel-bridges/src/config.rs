@@ -148,3 +148,49 @@ impl Config {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The least that somebody has to say.
+    const LEAST: &str = "
+[auth]
+hs256_secret = 'a-signing-secret-of-enough-characters'
+[ids]
+secret = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'
+[channels.whatsapp-main]
+kind = 'whatsapp'
+phone_number_id = '106540352242922'
+token = 'EAAG-token'
+app_secret = 'app-secret-value'
+verify_token = 'verify-token-value'
+";
+
+    #[test]
+    fn what_nobody_says_is_as_documented() {
+        let sources = service::config::Sources::new().with_file("chat4all.toml", LEAST);
+        let loaded = service::Config::load(&sources).unwrap();
+        let config = Config::new(&loaded.config, "bridges/1".to_owned()).unwrap();
+        let second = Duration::from_secs(1);
+
+        let pace = config.pace;
+        assert_eq!(pace.probe_every, 60 * second);
+        let breaker = pace.breaker;
+        assert_eq!((breaker.calls, breaker.failing_percent), (20, 50));
+        assert_eq!(breaker.within, 30 * second);
+        assert_eq!(breaker.open_for, 30 * second);
+        assert_eq!(pace.provider_timeout, 10 * second);
+        assert_eq!(pace.unsure_wait, 15 * second);
+        let waits = [1, 5, 30, 120, 600, 1_800, 3_600];
+        assert_eq!(pace.transient, waits.map(Duration::from_secs));
+        assert_eq!(pace.valid_for, 86_400 * second);
+
+        let accounts: Vec<_> = config.accounts.into_values().collect();
+        let [account] = &accounts[..] else {
+            panic!("{} accounts", accounts.len())
+        };
+        assert_eq!((account.rate_per_s(), account.concurrency()), (80, 64));
+        assert_eq!(account.unsure(), Unsure::Resend);
+    }
+}

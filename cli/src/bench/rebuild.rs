@@ -37,8 +37,10 @@ const FOLD_PER_S: u64 = 20_000;
 
 pub(super) fn takes(plan: &Plan) -> Duration {
     let events = plan.rebuild_events;
-    let each = Duration::from_secs(3 + 3 * events / 2 / FOLD_PER_S);
-    Duration::from_secs(20 + events / FILL_PER_S) + each * plan.rounds
+    let rebuild = Duration::from_secs(2 + events / FOLD_PER_S);
+    let copy = Duration::from_secs(1 + events / 2 / FOLD_PER_S);
+    let fill = Duration::from_secs(20 + events / FILL_PER_S);
+    fill + copy + (rebuild + copy) * plan.rounds
 }
 
 /// # Errors
@@ -63,12 +65,17 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
     progress(format_args!("rebuild: {events} envelopes, against COPY"));
     let mut connection = stack.database().await?;
     let rows = copied_out(&mut connection).await?;
-    let (mut rebuilt, mut copied) = (Vec::new(), Vec::new());
+    let mut rebuilt = Vec::new();
+    let mut copied = vec![copy_in(&mut connection, &rows).await?];
     for _ in 0..plan.rounds {
-        copied.push(copy_in(&mut connection, &rows).await?);
         rebuilt.push(rebuild(&stack).await?);
+        copied.push(copy_in(&mut connection, &rows).await?);
     }
-    let ratio: Vec<_> = rebuilt.iter().zip(&copied).map(|(a, b)| a / b).collect();
+    // To the mean of the copies right before and right after.
+    let around = copied
+        .windows(2)
+        .map(|pair| f64::midpoint(pair[0], pair[1]));
+    let ratio: Vec<_> = rebuilt.iter().zip(around).map(|(a, b)| a / b).collect();
     let rate: Vec<_> = rebuilt.iter().map(|time| events as f64 / time).collect();
     let of = format!("of a log of {events} envelopes");
     let what = format!("(d) COPY of the rows {of} into tables like them");

@@ -51,6 +51,15 @@ async fn a_restored_stream_is_the_old_one_message_by_message() {
         let key = format!("$KV.PROVIDER_REFS.whatsapp.main.{number}");
         acks.push(js_old.publish(key, "x".into()).await.unwrap());
     }
+    // What nobody could make anew.
+    let of_operators = [
+        ("CHANNEL_STATE", "whatsapp.whatsapp-main", "paused"),
+        ("REDRIVES", "a-job.definition", "what anna selected"),
+    ];
+    for (bucket, key, value) in of_operators {
+        let key = format!("$KV.{bucket}.{key}");
+        acks.push(js_old.publish(key, value.into()).await.unwrap());
+    }
     // The last acknowledgement of a bucket that does not wait for its disk, and the copy at once.
     for ack in acks {
         ack.await.unwrap();
@@ -77,6 +86,9 @@ async fn a_restored_stream_is_the_old_one_message_by_message() {
     let said = done(restore(&new.nats.url(), &dir).arg("--json"));
     let said: Value = serde_json::from_str(&said).unwrap();
     let wanted = backup::contents(&layout(1));
+    for bucket in ["KV_CHANNEL_STATE", "KV_REDRIVES"] {
+        assert!(wanted.iter().any(|name| name == bucket), "no {bucket}");
+    }
     assert_eq!(said["restored"].as_array().unwrap().len(), wanted.len());
     let new = new.opened().await;
     let js_new = js(&new.log);
@@ -90,6 +102,11 @@ async fn a_restored_stream_is_the_old_one_message_by_message() {
         let config = js_new.get_stream(stream).await.unwrap();
         let config = &config.cached_info().config;
         assert!(!config.metadata.contains_key(RESTORING), "{stream}");
+    }
+    for (bucket, key, value) in of_operators {
+        let bucket = js_new.get_key_value(bucket).await.unwrap();
+        let found = bucket.get(key).await.unwrap();
+        assert_eq!(found.as_deref(), Some(value.as_bytes()), "{key}");
     }
     // And writing goes on with the revisions that were: what exists is found at its place.
     let begun = story.start(conversation(1), 1, 1).await;

@@ -8,8 +8,9 @@ use reqwest::StatusCode;
 use tokio::task::JoinSet;
 
 use super::site::{
-    Api, Messages, all_read, backed_up, caught_up, lost_and_restored, nobody_is_unknown,
-    nothing_waits, on_the_log, phone, reach, shown, started, text, total, wait_for, write,
+    Api, Messages, Restored, account, all_read, backed_up, caught_up, lost_and_restored,
+    nobody_is_unknown, nothing_waits, on_the_log, operator, phone, reach, shown, started, text,
+    total, wait_for, write,
 };
 
 const CLIENTS: usize = 12;
@@ -122,8 +123,19 @@ async fn when_nobody_writes_a_restored_system_is_the_old_one_and_sends_nothing_a
     let rows = shown(&env, &on_log).await;
     let deliveries = all_read(&env, total(&told) + 1).await;
 
+    let pause = "channels pause whatsapp-main --reason incident-4711 --by anna --json";
+    let said = operator(&env, pause).await;
     let dir = backed_up(&env, place.path()).await;
-    let second = lost_and_restored(up, first, &env, &dir).await;
+    let restored = Restored::after_the_loss(up, first, &env, &dir).await;
+    let paused = account(&restored.env, "whatsapp-main").await;
+    assert_eq!(paused["state"], "paused", "{paused}");
+    assert_eq!(paused["paused"]["reason"], "incident-4711");
+    assert_eq!(paused["paused"]["by"], "anna");
+    assert_eq!(paused["paused"], said["paused"]);
+    // `up` waits until its own message has been read.
+    let resume = "channels resume whatsapp-main --reason over --by anna --json";
+    operator(&restored.env, resume).await;
+    let second = restored.stopped().await;
     let up = started(second.path());
     let env = up.variables();
     let api = Api::new(&env);

@@ -8,3 +8,4 @@ mod older;
 mod refusals;
 mod site;
 pub mod stage;
+mod typed;

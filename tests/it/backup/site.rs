@@ -96,34 +96,81 @@ pub async fn backed_up(env: &Variables, place: &Path) -> PathBuf {
     dir
 }
 
-/// Kills everything, removes everything but the secrets, and restores into a broker in another place.
+/// What is there when everything was lost and restored: a broker in another place, and no role yet.
+pub struct Restored {
+    place: tempfile::TempDir,
+    nats: Nats,
+    /// What its operator's shell has.
+    pub env: Variables,
+}
+
+impl Restored {
+    /// Kills everything, removes everything but the secrets, and restores into a broker in another place.
+    pub async fn after_the_loss(
+        up: Up,
+        first: tempfile::TempDir,
+        env: &Variables,
+        backup: &Path,
+    ) -> Self {
+        let secrets = std::fs::read(first.path().join("secrets")).unwrap();
+        drop(up);
+        drop(first);
+        let place = temp_dir().unwrap();
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(place.path().join("secrets"))
+            .unwrap();
+        std::io::Write::write_all(&mut file, &secrets).unwrap();
+        let nats = Nats::start(NatsOptions::in_dir(place.path().join("nats")))
+            .await
+            .unwrap();
+        let mut env = env.clone();
+        env.insert("CHAT4ALL_NATS__URL".to_owned(), nats.url());
+        let mut command = chat4all(&nats.url(), &["restore", backup.to_str().unwrap()]);
+        command.envs(&env);
+        let ran = tokio::task::spawn_blocking(move || done(&mut command));
+        println!("{}", ran.await.unwrap());
+        Self { place, nats, env }
+    }
+
+    /// Stops the broker; gives where everything is.
+    pub async fn stopped(mut self) -> tempfile::TempDir {
+        self.nats.stop().await.unwrap();
+        self.place
+    }
+}
+
+/// Kills everything, removes everything but the secrets, and restores; what is restored does not run.
 pub async fn lost_and_restored(
     up: Up,
     first: tempfile::TempDir,
     env: &Variables,
     backup: &Path,
 ) -> tempfile::TempDir {
-    let secrets = std::fs::read(first.path().join("secrets")).unwrap();
-    drop(up);
-    drop(first);
-    let second = temp_dir().unwrap();
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(second.path().join("secrets"))
-        .unwrap();
-    std::io::Write::write_all(&mut file, &secrets).unwrap();
-    let mut nats = Nats::start(NatsOptions::in_dir(second.path().join("nats")))
-        .await
-        .unwrap();
-    let mut command = chat4all(&nats.url(), &["restore", backup.to_str().unwrap()]);
-    command.envs(env).env("CHAT4ALL_NATS__URL", nats.url());
-    let ran = tokio::task::spawn_blocking(move || done(&mut command));
-    println!("{}", ran.await.unwrap());
-    nats.stop().await.unwrap();
-    second
+    let restored = Restored::after_the_loss(up, first, env, backup).await;
+    restored.stopped().await
+}
+
+/// The answer of a `chat4all` command that has to succeed, as JSON; typed without quotes.
+pub async fn operator(env: &Variables, typed: &str) -> Value {
+    let words: Vec<_> = typed.split(' ').collect();
+    let mut command = chat4all(&env["CHAT4ALL_NATS__URL"], &words);
+    command.envs(env);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{typed}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What `chat4all channels ls` says about an account.
+pub async fn account(env: &Variables, id: &str) -> Value {
+    let rows = operator(env, "channels ls --json").await;
+    let mut rows = rows.as_array().unwrap().iter();
+    rows.find(|row| row["account"] == id).unwrap().clone()
 }
 
 /// Every accepted message on the log.

@@ -2,6 +2,7 @@
 
 mod breaker;
 mod clean_stop;
+mod expired;
 mod held;
 mod inbound;
 mod load;
