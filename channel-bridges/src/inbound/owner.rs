@@ -126,7 +126,8 @@ impl Owner {
                 }
                 _ = mark.tick() => self.mark(lease).await,
                 () = stop.cancelled(), if self.working.is_empty() => {}
-                stored = self.feed.next(), if !stop.is_cancelled() && self.waiting < WAITING => {
+                // As outward: not before the lease is renewed, or found lost.
+                stored = self.feed.next(), if lease.may_start() && self.waiting < WAITING => {
                     self.take(&stored?);
                 }
             }

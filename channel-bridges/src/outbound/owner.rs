@@ -126,7 +126,9 @@ impl Owner {
                 _ = mark.tick() => self.mark().await,
                 // Drained when the last work has ended.
                 () = stop.cancelled(), if self.working.is_empty() => {}
-                stored = self.feed.next(), if !stop.is_cancelled() && self.storing.len() < REFERENCES_AT_A_TIME => {
+                // Who stood still reads nothing before the lease is renewed, or found lost: what happened meanwhile is perhaps
+                // no longer ours, and the answer about the lease would have to wait behind all of it.
+                stored = self.feed.next(), if self.desk.lease.may_start() && self.storing.len() < REFERENCES_AT_A_TIME => {
                     self.fold(&stored?).await;
                     if !self.level && self.feed.position() >= self.level_at {
                         self.level = true;

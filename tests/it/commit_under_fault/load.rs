@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::Stream;
 use chat4all_domain::delivery::{self, Command, Operation};
 use chat4all_domain::{ChannelKind, ConversationId, Delivery, MessageId, Timestamp};
 use chat4all_nats::execute::Error;
@@ -228,6 +230,22 @@ fn id(aggregate: u128) -> delivery::Id {
     }
 }
 
+/// One message. A node that has just become the leader may not have applied yet what it knows to be committed, and does not find
+/// it for a moment; what is lost stays lost.
+async fn message<I>(stream: &Stream<I>, sequence: u64) -> StreamMessage {
+    let begun = Instant::now();
+    loop {
+        match stream.get_raw_message(sequence).await {
+            Ok(message) => return message,
+            Err(error) if begun.elapsed() < Duration::from_secs(30) => {
+                println!("asked again for {sequence}: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => panic!("{sequence}: {error}"),
+        }
+    }
+}
+
 /// Reads every stream message by message, with nothing of our own but the decoder.
 async fn everything(log: &Log) -> Vec<OnLog> {
     let mut all = Vec::new();
@@ -237,7 +255,7 @@ async fn everything(log: &Log) -> Vec<OnLog> {
         let state = stream.get_info().await.unwrap().state;
         assert_eq!(state.messages, state.last_sequence, "a stream has no holes");
         for sequence in 1..=state.last_sequence {
-            let message = stream.get_raw_message(sequence).await.unwrap();
+            let message = message(&stream, sequence).await;
             let change = Change::read(&message.subject, sequence, &message.payload).unwrap();
             let Change::Delivery(id, events) = change else {
                 panic!("only deliveries were written")

@@ -150,6 +150,10 @@ impl Extra {
 
 impl Drop for Extra {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = self.child.try_wait();
+            println!("{} ({ended:?}) has said:\n{}", self.name, self.said());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
