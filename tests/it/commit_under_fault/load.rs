@@ -255,7 +255,7 @@ async fn everything(log: &Log) -> Vec<OnLog> {
         let state = stream.get_info().await.unwrap().state;
         assert_eq!(state.messages, state.last_sequence, "a stream has no holes");
         for sequence in 1..=state.last_sequence {
-            let message = message(&stream, sequence).await;
+            let message = message(stream, sequence).await;
             let change = Change::read(&message.subject, sequence, &message.payload).unwrap();
             let Change::Delivery(id, events) = change else {
                 panic!("only deliveries were written")
