@@ -1,8 +1,7 @@
 //! What goes wrong, told to clients: RFC 9457 problem details, one vocabulary for every API.
 //!
 //! A problem has a stable code to branch on and a safe sentence to read. Causes go to the log, never into the body; the
-//! trace id joins the two. Nothing of a request's content is repeated, save the names of its fields and words that stand where
-//! one of a few is expected.
+//! trace id joins the two. Nothing of a request's content is repeated, save the names of its fields.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

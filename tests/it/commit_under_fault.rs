@@ -64,7 +64,7 @@ async fn on_three_nodes_every_answer_is_true_while_acks_are_lost_and_leaders_are
     let mut kills = Vec::new();
     while !load.is_done() {
         tokio::time::sleep(Duration::from_millis(rng.u64(500..2_000))).await;
-        let Some(leader) = leader_of(&log, Partition::new(rng.u8(..8)).unwrap()).await else {
+        let Some(leader) = log::leader_of(&log, Partition::new(rng.u8(..8)).unwrap()).await else {
             continue;
         };
         let node = cluster.index_of(&leader).unwrap();
@@ -107,10 +107,6 @@ impl Load {
         let found = |answer| self.resolved(answer, Found::Ours);
         assert!(Answer::ALL.map(found).iter().sum::<u64>() >= dropped / 2);
     }
-}
-
-async fn leader_of(log: &Log, partition: Partition) -> Option<String> {
-    log.stream(partition).get_info().await.ok()?.cluster?.leader
 }
 
 async fn all_replicas_current(log: &Log) {

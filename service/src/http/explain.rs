@@ -1,14 +1,13 @@
 //! Says what a deserialiser found wrong, without repeating what it was given.
 //!
 //! The library's sentences hold the offending value ("invalid type: string "…", expected u64"). A value may be a
-//! message's text, so the sentence is taken apart, and only its kind and what was expected are said. Where one of a few
-//! words belongs (`kind`, `type`) nobody writes a text, and the word that was found is said, too.
+//! message's text, so the sentence is taken apart, and only its kind and what was expected are said.
 
 use serde_path_to_error::{Path, Segment};
 
 use crate::problem::{Code, FieldError, Problem};
 
-/// Longer names of unknown fields, and longer words, are cut.
+/// Longer names of unknown fields are cut.
 const NAME_LENGTH: usize = 64;
 
 /// One refusal in safe words.
@@ -98,10 +97,8 @@ pub(super) fn explain(message: &str) -> Explained {
     let detail = match message.rsplit_once(", expected ") {
         Some((found, expected)) => {
             let expected = plain_words(expected);
-            let word = quoted(found, "unknown variant `");
-            let word = word.map(|word| format!("`{}`", short(word)));
-            match word.or_else(|| kind_of(found).map(str::to_owned)) {
-                Some(found) => format!("found {found}, expected {expected}"),
+            match kind_of(found) {
+                Some(kind) => format!("found {kind}, expected {expected}"),
                 None => format!("expected {expected}"),
             }
         }
@@ -191,6 +188,7 @@ mod tests {
         for sentence in [
             format!("invalid type: string \"{secret}\", expected u64"),
             format!("invalid value: string \"{secret}\", expected a colour"),
+            format!("unknown variant `{secret}`, expected `text` or `image`"),
         ] {
             let explained = explain(&sentence);
             assert!(!explained.detail.contains("secret"), "{}", explained.detail);
@@ -215,12 +213,7 @@ mod tests {
         );
         assert_eq!(
             detail("unknown variant `x`, expected `a` or `b`"),
-            "found `x`, expected `a` or `b`"
-        );
-        let long = "x".repeat(1_000);
-        assert_eq!(
-            detail(&format!("unknown variant `{long}`, expected `a`")),
-            format!("found `{}`, expected `a`", &long[..NAME_LENGTH])
+            "expected `a` or `b`"
         );
         assert_eq!(detail("a message id is a UUID"), "a message id is a UUID");
         let unknown = explain("unknown field `colour`, expected `text` or `type`");

@@ -96,7 +96,7 @@ async fn a_body_that_does_not_fit_is_told_what_where_and_what_would_be_right() {
         ),
         (
             "unknown variant",
-            good.replace(r#""type":"text""#, r#""type":"video""#),
+            good.replace(r#""type":"text""#, r#""type":"my text""#),
         ),
         (
             "several",

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::stage::{chat4all, done};
 use crate::support::log;
-use crate::support::up::Up;
+use crate::support::up::{Up, answer, row_of};
 
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -159,18 +159,12 @@ pub async fn operator(env: &Variables, typed: &str) -> Value {
     let words: Vec<_> = typed.split(' ').collect();
     let mut command = chat4all(&env["CHAT4ALL_NATS__URL"], &words);
     command.envs(env);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
-    let output = output.await.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{typed}: {said}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    answer(command).await
 }
 
 /// What `chat4all channels ls` says about an account.
 pub async fn account(env: &Variables, id: &str) -> Value {
-    let rows = operator(env, "channels ls --json").await;
-    let mut rows = rows.as_array().unwrap().iter();
-    rows.find(|row| row["account"] == id).unwrap().clone()
+    row_of(&operator(env, "channels ls --json").await, id)
 }
 
 /// Every accepted message on the log.

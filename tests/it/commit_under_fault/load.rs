@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use chat4all_domain::delivery::{self, Command, Operation};
 use chat4all_domain::{ChannelKind, ConversationId, Delivery, MessageId, Timestamp};
 use chat4all_nats::execute::Error;
@@ -237,7 +237,10 @@ async fn message<I>(stream: &Stream<I>, sequence: u64) -> StreamMessage {
     loop {
         match stream.get_raw_message(sequence).await {
             Ok(message) => return message,
-            Err(error) if begun.elapsed() < Duration::from_secs(30) => {
+            Err(error)
+                if error.kind() == LastRawMessageErrorKind::NoMessageFound
+                    && begun.elapsed() < Duration::from_secs(30) =>
+            {
                 println!("asked again for {sequence}: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

@@ -105,12 +105,16 @@ pub async fn opened(url: &str, name: &str, layout: &Layout) -> Log {
     }
 }
 
+/// Which node leads a partition's stream, if one does.
+pub async fn leader_of(log: &Log, partition: Partition) -> Option<String> {
+    log.stream(partition).get_info().await.ok()?.cluster?.leader
+}
+
 /// Which node leads a partition's stream, as soon as one does.
 pub async fn leader(log: &Log, partition: Partition) -> String {
     let begun = Instant::now();
     loop {
-        let info = log.stream(partition).get_info().await;
-        if let Ok(Some(leader)) = info.map(|info| info.cluster?.leader) {
+        if let Some(leader) = leader_of(log, partition).await {
             return leader;
         }
         assert!(begun.elapsed() < PATIENCE, "nobody leads {partition}");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use chat4all_cli::embedded::{chat4all_program, children_of};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 const FIRST_PORT: u16 = 10_000;
 /// Above those for HTTP and the simulator.
@@ -139,4 +140,20 @@ fn is(pid: u32, name: &str) -> bool {
 pub fn send(pid: u32, signal: Signal) {
     // One that has just ended is as good as one that got the signal.
     let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
+}
+
+/// What a `chat4all` command that has to succeed answers, as JSON.
+pub async fn answer(mut command: Command) -> Value {
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let status = output.status;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(status.success(), "{status}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// An account's row in what `chat4all channels ls --json` says.
+pub fn row_of(rows: &Value, account: &str) -> Value {
+    let mut rows = rows.as_array().unwrap().iter();
+    rows.find(|row| row["account"] == account).unwrap().clone()
 }

@@ -14,8 +14,10 @@ use crate::guarantees::system::System;
 
 /// How soon everything that a stopped worker had is somebody else's.
 const PROMISED: Duration = Duration::from_secs(2);
-/// A busy machine may spoil some of them.
-const TIMES: usize = 6;
+/// The same on a machine that does other things as well.
+const BUSY: Duration = Duration::from_secs(5);
+/// A busy machine may spoil one of them, or two.
+const TIMES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_a_stopped_worker_had_is_somebody_elses_within_two_seconds() {
@@ -26,7 +28,7 @@ async fn what_a_stopped_worker_had_is_somebody_elses_within_two_seconds() {
     let stay = workers(&all_leases(&system).await);
     let load = Load::start(&system).await;
     let mut took = Vec::new();
-    while took.len() < 2 || took.len() < TIMES && took.iter().all(|took| *took > PROMISED) {
+    for _ in 0..TIMES {
         let extras = [
             Extra::start(&system, "projector").await,
             Extra::start(&system, "bridges").await,
@@ -44,16 +46,17 @@ async fn what_a_stopped_worker_had_is_somebody_elses_within_two_seconds() {
             let full = held.values().all(|leases| leases.len() == 8);
             full && workers(held).is_subset(&stay)
         };
-        took.push(reached("given over", EVEN, look, others).await);
-        // However long that took on this machine: no lease had to age out.
+        took.push(reached("given over", BUSY, look, others).await);
+        // No lease had to age out.
         given_back.all_of(&theirs).await;
         for mut extra in extras {
             let status = tokio::task::spawn_blocking(move || extra.child.wait().unwrap());
             assert!(status.await.unwrap().success());
         }
     }
-    println!("given over by workers that stopped: {took:.1?}");
-    assert!(took.iter().any(|took| *took <= PROMISED), "{took:?}");
+    println!("given over by a worker that stopped, three times: {took:.1?}");
+    let fastest = took.iter().min().unwrap();
+    assert!(*fastest <= PROMISED, "{took:?}");
     // Whoever stops finishes what is under way, so nothing was handed over twice.
     let accepted = load.finish().await;
     all_the_same(&system, &accepted, &[]).await;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::guarantees::system::{Call, System, http};
-use crate::support::up::send;
+use crate::support::up::{answer, row_of, send};
 
 /// Long enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -76,19 +76,12 @@ pub async fn introduce_second_account(system: &System) {
 
 /// The answer of a `chat4all` command that has to succeed, as JSON.
 pub async fn operator(system: &System, arguments: &[&str]) -> Value {
-    let mut command = system.chat4all(arguments);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
-    let output = output.await.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    answer(system.chat4all(arguments)).await
 }
 
 /// What `chat4all channels ls` says about an account.
 pub async fn account(system: &System, id: &str) -> Value {
-    let rows = operator(system, &["channels", "ls", "--json"]).await;
-    let mut rows = rows.as_array().unwrap().iter();
-    rows.find(|row| row["account"] == id).unwrap().clone()
+    row_of(&operator(system, &["channels", "ls", "--json"]).await, id)
 }
 
 /// Another process of a role, beside those of `up`: nobody starts it again.

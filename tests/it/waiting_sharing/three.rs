@@ -9,7 +9,9 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::load::{Load, all_the_same};
-use super::site::{EVEN, Extra, all_leases, broker_is_back, even, kill, leases, reached, shares};
+use super::site::{
+    EVEN, Extra, TAKEN_OVER, all_leases, broker_is_back, even, kill, leases, reached, shares,
+};
 use crate::guarantees::system::System;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -34,7 +36,7 @@ async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_
     projectors.kill(&system, &projector).await;
     let dead = [redriver, projector];
     let look = async || all_leases(&system).await;
-    reached("taken over from the killed", EVEN, look, |held| {
+    reached("taken over from the killed", TAKEN_OVER, look, |held| {
         held.values().all(|leases| {
             let mut workers = leases.values();
             leases.len() == 8 && workers.all(|worker| !dead.contains(worker))

@@ -77,6 +77,7 @@ async fn every_mistake_is_named_with_its_place() {
 #[tokio::test]
 async fn what_was_sent_is_never_repeated() {
     for body in [
+        r#"{"to":{"channel":"a-secret","address":"a-secret"},"content":{"type":"a-secret","text":"a-secret"}}"#,
         r#"{"to":{"channel":"a-secret","address":"a-secret"},"content":{"type":"text","text":"a-secret"}}"#,
         r#"{"to":"a-secret","content":{"type":"text","text":"a-secret"}}"#,
         r#"{"conversation_id":"a-secret","content":{"type":"text","text":"a-secret"}}"#,
