@@ -5,7 +5,8 @@
 //! Worker r of n (live workers, sorted) is to have P/n + (r < P mod n) partitions: who has fewer takes free ones, who has
 //! more asks its work to drain and gives one back. An owner that could not renew for 6 s of its own clock starts nothing
 //! new. A killed owner's partitions are free after at most 10 s and taken within the next second. What is given back is heard
-//! of (deletions are published to the key's subject) and taken at once.
+//! of (deletions are published to the key's subject) and taken at once. What was taken or renewed without our hearing of it (the
+//! broker's answer was late) is found under our name, and is ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use async_nats::jetstream::kv::{self, UpdateErrorKind};
 use chat4all_domain::Partition;
-use futures::StreamExt;
+use futures::{StreamExt, future};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -136,7 +137,14 @@ struct Held {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     workers: BTreeSet<String>,
-    taken: BTreeSet<Partition>,
+    taken: BTreeMap<Partition, Entry>,
+}
+
+/// The entry of a partition that somebody has.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    worker: String,
+    revision: u64,
 }
 
 impl Keeper {
@@ -210,13 +218,16 @@ impl Keeper {
         js.get_key_value(streams::LEASES).await.ok()
     }
 
-    /// `false` when the bucket does not answer, or is not there any more.
+    /// `false` when the bucket does not answer, or is not there any more. What is asked of it is asked side by side: on a busy
+    /// broker one late answer must not make the others too late.
     async fn tick(&mut self, bucket: &kv::Store, stopping: bool) -> bool {
-        self.renew(bucket).await;
+        let key = self.worker_key();
         if stopping {
+            self.renew(bucket).await;
             return true;
         }
-        if !self.show_up(bucket).await {
+        let ((), shown) = future::join(self.renew(bucket), show_up(bucket, key)).await;
+        if !shown {
             return false;
         }
         let Some(seen) = self.look().await else {
@@ -238,37 +249,24 @@ impl Keeper {
 
     /// Renews what is due. What was lost is asked back at once.
     async fn renew(&mut self, bucket: &kv::Store) {
-        for (partition, held) in &mut self.held {
-            if held.lost || held.shared.since_renewed() < RENEW_EVERY {
-                continue;
-            }
-            let key = format!("{}.{partition}", self.role);
-            let renewed = match renew_one(bucket, &key, &self.worker, held).await {
-                Renewed::Conflict => match revision_of_ours(bucket, &key, &self.worker).await {
-                    Some(revision) => {
-                        held.revision = revision;
-                        renew_one(bucket, &key, &self.worker, held).await
-                    }
-                    None => Renewed::Conflict,
-                },
-                other => other,
-            };
-            match renewed {
+        let (role, worker) = (&self.role, &self.worker);
+        let due = self
+            .held
+            .iter_mut()
+            .filter(|(_, held)| !held.lost && held.shared.since_renewed() >= RENEW_EVERY);
+        future::join_all(due.map(async |(partition, held)| {
+            match renew_held(bucket, &format!("{role}.{partition}"), worker, held).await {
                 Renewed::Yes => {}
                 Renewed::Conflict => {
-                    warn!(partition = %partition, role = %self.role, "lost the lease of partition {partition}");
+                    warn!(partition = %partition, role = %role, "lost the lease of partition {partition}");
                     held.lost = true;
                     held.shared.asked_back.cancel();
                 }
                 // It stays held, and `may_start` turns false in time.
                 Renewed::Unknown => debug!(partition = %partition, "could not renew"),
             }
-        }
-    }
-
-    async fn show_up(&self, bucket: &kv::Store) -> bool {
-        let put = bucket.put(self.worker_key(), "here".into());
-        matches!(tokio::time::timeout(REQUEST, put).await, Ok(Ok(_)))
+        }))
+        .await;
     }
 
     async fn look(&self) -> Option<Seen> {
@@ -295,18 +293,25 @@ impl Keeper {
         }
     }
 
+    /// Takes what nobody has, and what is ours without our knowing.
     async fn take_free(&mut self, bucket: &kv::Store, seen: &Seen, missing: usize) {
-        let free: Vec<_> = self
-            .log
-            .partitions()
-            .all()
-            .filter(|p| !seen.taken.contains(p) && !self.held.contains_key(p))
-            .collect();
-        for partition in free.into_iter().take(missing) {
-            let asked = Instant::now();
-            let key = format!("{}.{partition}", self.role);
-            let create = bucket.create(key, self.worker.clone().into());
-            let Ok(Ok(revision)) = tokio::time::timeout(REQUEST, create).await else {
+        let worker = &self.worker;
+        let free = self.log.partitions().all().filter_map(|partition| {
+            let ours = match seen.taken.get(&partition) {
+                None => None,
+                Some(entry) if entry.worker == *worker => Some(entry.revision),
+                Some(_) => return None,
+            };
+            (!self.held.contains_key(&partition)).then_some((partition, ours))
+        });
+        let role = &self.role;
+        let taken = future::join_all(free.take(missing).map(async |(partition, ours)| {
+            let key = format!("{role}.{partition}");
+            (partition, take(bucket, key, worker, ours).await)
+        }))
+        .await;
+        for (partition, taken) in taken {
+            let Some((asked, revision)) = taken else {
                 continue;
             };
             info!(partition = %partition, role = %self.role, "took partition {partition}");
@@ -327,10 +332,8 @@ impl Keeper {
                 shared,
                 returned: self.returned_to.clone(),
             };
-            if self.gained.send(lease).is_err() {
-                // Nobody takes leases any more; the lease came back with the error and was dropped.
-                return;
-            }
+            // When nobody takes leases any more it comes back with the error and is dropped.
+            let _ = self.gained.send(lease);
         }
     }
 
@@ -374,6 +377,42 @@ enum Renewed {
     /// The entry is not as we knew it.
     Conflict,
     Unknown,
+}
+
+async fn show_up(bucket: &kv::Store, key: String) -> bool {
+    let put = bucket.put(key, "here".into());
+    matches!(tokio::time::timeout(REQUEST, put).await, Ok(Ok(_)))
+}
+
+/// When it was asked for, and the entry's revision; `ours`: that of an entry which is there under our name.
+async fn take(
+    bucket: &kv::Store,
+    key: String,
+    worker: &str,
+    ours: Option<u64>,
+) -> Option<(Instant, u64)> {
+    let (asked, value) = (Instant::now(), worker.to_owned().into());
+    let revision = tokio::time::timeout(REQUEST, async {
+        match ours {
+            None => bucket.create(key, value).await.ok(),
+            Some(revision) => bucket.update(key, value, revision).await.ok(),
+        }
+    });
+    Some((asked, revision.await.ok()??))
+}
+
+/// Renews a lease, also when the answer to the renewal before it did not come.
+async fn renew_held(bucket: &kv::Store, key: &str, worker: &str, held: &mut Held) -> Renewed {
+    match renew_one(bucket, key, worker, held).await {
+        Renewed::Conflict => match revision_of_ours(bucket, key, worker).await {
+            Some(revision) => {
+                held.revision = revision;
+                renew_one(bucket, key, worker, held).await
+            }
+            None => Renewed::Conflict,
+        },
+        other => other,
+    }
 }
 
 async fn renew_one(bucket: &kv::Store, key: &str, worker: &str, held: &mut Held) -> Renewed {
@@ -424,7 +463,13 @@ fn seen(entries: &[Stored], prefix: &str) -> Seen {
         };
         match key.strip_prefix("worker.") {
             Some(worker) => drop(seen.workers.insert(worker.to_owned())),
-            None => seen.taken.extend(key.parse().ok().and_then(Partition::new)),
+            None => {
+                let worker = String::from_utf8_lossy(&entry.payload).into_owned();
+                let revision = entry.sequence;
+                let partition = key.parse().ok().and_then(Partition::new);
+                seen.taken
+                    .extend(partition.map(|partition| (partition, Entry { worker, revision })));
+            }
         }
     }
     seen

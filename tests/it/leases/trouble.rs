@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::worker::{Worker, shares};
-use crate::support::log::one_node;
+use crate::support::log::{layout, one_node, opened};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -89,6 +89,24 @@ async fn a_renewal_whose_answer_was_lost_is_not_a_lost_lease() {
         shares(&[&a], &[8], SOON).await;
     }
     assert_eq!(a.gained(), gained, "nothing was taken anew");
+}
+
+#[tokio::test]
+async fn what_was_taken_without_its_hearing_of_it_is_its_own() {
+    let node = one_node().await;
+    let log = opened(&node.nats.url(), "observer", &layout(1)).await;
+    let leases = log.jetstream().get_key_value("LEASES").await.unwrap();
+    // As it stands there when the answer to the taking was lost. It is kept alive, so that it never ages out and is never free.
+    let entry = async || leases.put("test.03", "a".into()).await.unwrap();
+    entry().await;
+    let a = Worker::start(&node.nats.url(), "a");
+    let begun = Instant::now();
+    while !a.may_start().contains(&3) {
+        assert!(begun.elapsed() < SOON, "it has {:?}", a.may_start());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        entry().await;
+    }
+    shares(&[&a], &[8], SOON).await;
 }
 
 #[tokio::test]
