@@ -8,5 +8,6 @@ mod sharing;
 pub mod stage;
 mod takeover;
 mod trouble;
+mod unrenewed;
 mod waits;
 mod woken;
