@@ -29,17 +29,17 @@ fn envelope(id: &delivery::Id, version: u64) -> bytes::Bytes {
 /// Puts messages on an aggregate's subject past every check of ours.
 async fn by_hand(log: &Log, id: &delivery::Id, payloads: impl IntoIterator<Item = bytes::Bytes>) {
     let subject = subject::of(log.partitions(), id);
-    let mut acks = Vec::new();
-    for payload in payloads {
-        let ack = log
-            .jetstream()
-            .publish(subject.clone(), payload)
-            .await
-            .unwrap();
-        acks.push(std::future::IntoFuture::into_future(ack));
-    }
-    for ack in join_all(acks).await {
-        ack.unwrap();
+    let payloads: Vec<_> = payloads.into_iter().collect();
+    // Not all at once: each waits for its acknowledgement only so long.
+    for some in payloads.chunks(100) {
+        let mut acks = Vec::new();
+        for payload in some {
+            let sent = log.jetstream().publish(subject.clone(), payload.clone());
+            acks.push(std::future::IntoFuture::into_future(sent.await.unwrap()));
+        }
+        for ack in join_all(acks).await {
+            ack.unwrap();
+        }
     }
 }
 
