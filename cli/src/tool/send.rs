@@ -1,5 +1,6 @@
 //! `chat4all send`: one message over the public API, as any client would.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -44,7 +45,7 @@ pub struct SendCommand {
     /// Makes repeating safe: the same key in the same conversation is the same message.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Print each change of the message's status until READ or FAILED, for at most this many seconds.
+    /// Print each change of the message's status until READ or FAILED, for at most this many seconds, 30 if none are said.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30")]
     watch: Option<u64>,
     /// Print JSON.
@@ -143,6 +144,16 @@ async fn watch(
         }
         sleep(LOOK_EVERY).await;
     }
+    let is = if seen.is_empty() {
+        "not looked at"
+    } else {
+        &seen
+    };
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "{is} after {} s, and not watched any longer; it goes on by itself, and `chat4all doctor` says what may hold it",
+        patience.as_secs()
+    );
     Ok(())
 }
 

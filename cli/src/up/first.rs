@@ -22,15 +22,23 @@ const STEPS: [(&str, &str); 3] = [
     ("read", "read_at"),
 ];
 /// How long the first message may take until it is read.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
+const ARRIVES_WITHIN: Duration = Duration::from_secs(30);
+/// After this long somebody who looks is told that it has not been, and where to ask why.
+const LATE_AFTER: Duration = Duration::from_secs(5);
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Sends a message to the simulated phone and watches it arrive, saying when. Returns the conversation's id.
 ///
 /// # Errors
-/// A step failed or did not come: the system does not do its main job.
-pub async fn message(addresses: &Addresses, token: &str, tell: Tell) -> anyhow::Result<String> {
+/// A step failed or did not come: the system does not do its main job now. It may have been told to: an account that an
+/// operator has paused stays paused, and its queue comes first.
+pub async fn message(
+    addresses: &Addresses,
+    token: &str,
+    env: &Path,
+    tell: Tell,
+) -> anyhow::Result<String> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(TIMEOUT)
@@ -61,6 +69,7 @@ pub async fn message(addresses: &Addresses, token: &str, tell: Tell) -> anyhow::
         addresses.queries
     );
     let mut seen = BTreeSet::new();
+    let mut late = false;
     while begun.elapsed() < ARRIVES_WITHIN {
         let request = client
             .get(&url)
@@ -81,10 +90,22 @@ pub async fn message(addresses: &Addresses, token: &str, tell: Tell) -> anyhow::
         }
         let failed = delivery["status"] == "FAILED";
         ensure!(!failed, "the first message was not delivered: {delivery}");
+        if !late && begun.elapsed() >= LATE_AFTER {
+            late = true;
+            let (ms, status) = (ms_since(begun), delivery["status"].as_str());
+            let detail = format!(
+                "it is {}; what holds it is said, in another shell, by\n  . {} && {} doctor",
+                status.unwrap_or("not shown yet"),
+                env.display(),
+                program(),
+            );
+            let more = json!({"ms": ms, "status": status});
+            tell.step("late", more, line("late", ms, &detail));
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
     bail!(
-        "the first message has not been read after {} s; see log/",
+        "the first message has not been read after {} s",
         ARRIVES_WITHIN.as_secs()
     )
 }
@@ -98,9 +119,8 @@ fn line(step: &str, ms: f64, detail: &str) -> String {
 }
 
 /// Where everything is, and three commands to paste: for people.
-pub fn what_to_try(addresses: &Addresses, env: &Path, conversation: &str) {
-    let program = std::env::current_exe().unwrap_or_else(|_| "chat4all".into());
-    let program = program.display();
+pub fn what_to_try(addresses: &Addresses, env: &Path, conversation: Option<&str>) {
+    let program = program();
     let say = |line: std::fmt::Arguments<'_>| Tell { json: false }.step("", Value::Null, line);
     say(format_args!(
         "\ncommands   {}/v1/messages, described by /v1/openapi.json",
@@ -130,10 +150,17 @@ pub fn what_to_try(addresses: &Addresses, env: &Path, conversation: &str) {
     say(format_args!(
         "  {program} send --to {ACCOUNT}:{PHONE} 'hello again' --watch"
     ));
-    say(format_args!(
-        "  {program} log --conversation {conversation}"
-    ));
+    match conversation {
+        Some(id) => say(format_args!("  {program} log --conversation {id}")),
+        None => say(format_args!("  {program} doctor")),
+    }
     say(format_args!("  {program} lag\n"));
+}
+
+/// What to type to run this program.
+fn program() -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| "chat4all".into());
+    program.display().to_string()
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {

@@ -215,10 +215,25 @@ fn for_a_shell(
 /// The first message, and then whatever runs until the end.
 async fn work(up: &Up, system: &System) -> anyhow::Result<()> {
     let tell = Tell { json: up.json };
-    let first = first::message(&system.addresses, &system.token, tell).await?;
+    let first = first::message(&system.addresses, &system.token, &system.env, tell).await;
     if up.exit {
-        return Ok(());
+        return first.map(drop);
     }
+    // Somebody may have paused the account, or the log may be full: who is to mend that needs a system that runs.
+    let first = match first {
+        Ok(conversation) => Some(conversation),
+        Err(error) => {
+            let why = format!("{error:#}");
+            let more = json!({ "error": why });
+            let log = up.dir.join("log");
+            let said = format!(
+                "{why}; everything runs, `chat4all doctor` says more, and {}",
+                log.display()
+            );
+            tell.trouble("not_read", more, said);
+            None
+        }
+    };
     let Addresses {
         nats,
         commands,
@@ -227,7 +242,7 @@ async fn work(up: &Up, system: &System) -> anyhow::Result<()> {
         ..
     } = &system.addresses;
     if !up.json {
-        first::what_to_try(&system.addresses, &system.env, &first);
+        first::what_to_try(&system.addresses, &system.env, first.as_deref());
     }
     let more = json!({
         "commands": commands, "queries": queries, "phone": simulator,

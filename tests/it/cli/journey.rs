@@ -337,6 +337,10 @@ fn tokens_allow_what_they_say_for_as_long_as_they_say(terminal: &Terminal, sent:
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.output.starts_with("accepted "), "{said:?}");
     assert!(said.errors.contains("conversations:read"), "{said:?}");
+    // Whoever stops watching says so.
+    let said = terminal.types(&[&send[..], &["--watch=0"]].concat());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.errors.contains("not watched any longer"), "{said:?}");
     let brief = token(&["--ttl", "5s"]);
     brief.done(&send);
     let said = wait_for("the end of a token", || {

@@ -8,7 +8,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chat4all_cli::embedded::{Nats, NatsOptions, children_of, is_running, temp_dir};
+use chat4all_cli::embedded::{
+    Nats, NatsOptions, chat4all_program, children_of, is_running, temp_dir,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
@@ -88,6 +90,54 @@ fn up_says_what_became_of_the_first_message_where_everything_is_and_what_to_try(
     let commands = in_order(rest, &addresses);
     let commands = commands.lines().filter(|line| line.contains("chat4all "));
     assert!(commands.count() >= 3, "{}", up.said);
+}
+
+#[test]
+fn what_an_operator_has_paused_does_not_keep_up_from_running() {
+    let dir = temp_dir().unwrap();
+    let chat4all = |up: &Up, arguments: &[&str]| {
+        let mut command = Command::new(chat4all_program().unwrap());
+        let output = command.args(arguments).envs(up.variables()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let up = Up::start(dir.path(), Up::command(dir.path()));
+    let pause = ["channels", "pause", "whatsapp-main", "--reason", "a test"];
+    chat4all(&up, &pause);
+    send(up.pid(), Signal::INT);
+    assert!(up.wait().0.success());
+
+    // A check says so.
+    let check = Up::command(dir.path()).env("UP_EXIT", "1").output();
+    let check = check.unwrap();
+    assert!(!check.status.success(), "{check:?}");
+    let said = String::from_utf8(check.stderr).unwrap();
+    assert!(said.contains("has not been read"), "{said}");
+
+    let up = Up::start(dir.path(), Up::command(dir.path()));
+    in_order(
+        &up.said,
+        &[
+            "accepted",
+            "late",
+            "PENDING",
+            "doctor",
+            "commands   http://",
+        ],
+    );
+    let resume = ["channels", "resume", "whatsapp-main", "--reason", "done"];
+    chat4all(&up, &resume);
+    let to = [
+        "send",
+        "--to",
+        "whatsapp-main:+4915112345678",
+        "hello",
+        "--watch=60",
+    ];
+    in_order(&chat4all(&up, &to), &["accepted", "READ"]);
+    send(up.pid(), Signal::INT);
+    assert!(up.wait().0.success());
 }
 
 #[test]

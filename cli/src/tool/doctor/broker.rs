@@ -40,7 +40,7 @@ pub async fn look(config: &Config) -> (Option<Client>, Vec<Finding>) {
                 Area::Broker,
                 format!("the monitoring of NATS on {} does not answer", shown(node)),
                 "every node tells there whether it writes before it acknowledges; a node that is away is to come back",
-                "start the node, or set CHAT4ALL_NATS__MONITOR_URL to where its `http` listens",
+                format!("start the node, or set CHAT4ALL_NATS__MONITOR_URL to where its `http` listens; {FROM_UP}"),
             )),
             None => {}
         }
