@@ -3,6 +3,8 @@
 //! `provision` makes what is missing and changes nothing that is there. What rests on sequences for ever (the number of
 //! partitions, the hash) refuses to start when it differs; any other difference is reported as [`Drift`], because an
 //! operator may have had a reason (`nats stream edit`).
+//!
+//! Nothing is compressed: nats-server 2.15.1 makes what it has compressed in a cluster unreadable (ADR 0021).
 
 mod examine;
 mod provision;
@@ -11,7 +13,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{
-    Compression, Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
+    Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
 };
 use chat4all_domain::{Partition, PartitionCount};
 
@@ -99,7 +101,6 @@ fn events(layout: &Layout, partition: Partition) -> Config {
         allow_direct: true,
         deny_delete: true,
         deny_purge: true,
-        compression: Some(Compression::S2),
         metadata: HashMap::from([
             (
                 PARTITIONS_KEY.to_owned(),
@@ -182,7 +183,6 @@ fn side_stream(layout: &Layout) -> Config {
         max_age: INBOUND_MAX_AGE,
         duplicate_window: DEDUPE_WINDOW,
         allow_direct: true,
-        compression: Some(Compression::S2),
         ..Config::default()
     }
 }

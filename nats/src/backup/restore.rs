@@ -71,7 +71,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Begins to make a stream, with the configuration it had, `replicas` copies of it, and the mark of `backup`.
+    /// Begins to make a stream, with the configuration it had but for compression, `replicas` copies of it, and the mark of `backup`.
     ///
     /// # Errors
     /// [`Error::Refused`] when the stream exists, or does not fit the broker's limits.
@@ -91,11 +91,13 @@ impl Upload {
             // Of an earlier life.
             metadata.remove(RESTORED);
         }
-        if let Some(fields) = config.as_object_mut()
-            && replicas > 1
-        {
-            // A cluster does not offer that; see `streams::definitions`.
-            fields.remove("persist_mode");
+        if let Some(fields) = config.as_object_mut() {
+            // Streams of older logs have it, and a cluster loses messages by it (ADR 0021).
+            fields.remove("compression");
+            if replicas > 1 {
+                // A cluster does not offer that; see `streams::definitions`.
+                fields.remove("persist_mode");
+            }
         }
         let request = serde_json::to_vec(&Request { config, state }).expect("JSON to JSON");
         let mut begun = Self {

@@ -1,7 +1,7 @@
 //! Who is in a conversation, as several instances see it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
@@ -124,6 +124,31 @@ impl Freezing {
         frozen.await.unwrap();
         thaw
     }
+
+    /// Waits until the kernel has bytes for it that it has not read: a request stands before the frozen door.
+    async fn knocked(&self) {
+        let port: u16 = self.url.rsplit(':').next().unwrap().parse().unwrap();
+        let unread = |row: &str| {
+            let [_, local, _, _, queues] = row.split_whitespace().take(5).collect::<Vec<_>>()[..]
+            else {
+                return false;
+            };
+            let (_, received) = queues.split_once(':').unwrap_or_default();
+            local.ends_with(&format!(":{port:04X}")) && received.contains(|digit| digit != '0')
+        };
+        let begun = Instant::now();
+        while !std::fs::read_to_string("/proc/net/tcp")
+            .unwrap()
+            .lines()
+            .any(unread)
+        {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "no request comes"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
 }
 
 /// The request and the news of carl's joining wait side by side for the other instance to wake up. Whichever it takes
@@ -152,8 +177,7 @@ async fn a_request_that_overtakes_the_news_is_not_refused() {
             .expect(200)
             .await;
         let (sent, ()) = tokio::join!(say(&group, "hello").expect(202), async {
-            // Not a wait for anything: it gives the request the time to reach the frozen door.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            there.knocked().await;
             thaw.send(()).unwrap();
         });
         assert!(!sent.replay);

@@ -110,8 +110,9 @@ impl Load {
         }
     }
 
-    /// Waits for the last answer, compares all of them with the log, and says how many kills hit something in flight.
-    pub async fn judge(mut self, log: &Log, kills: &[Kill]) -> usize {
+    /// Waits for the last answer, compares all of them with the log, and says how many kills hit something in flight. With the names
+    /// of `nodes`, the log is what each of them has: it leads while it is read.
+    pub async fn judge(mut self, log: &Log, kills: &[Kill], nodes: &[&str]) -> usize {
         while let Some(writer) = self.writers.join_next().await {
             writer.expect("a writer panicked");
         }
@@ -134,6 +135,12 @@ impl Load {
         assert!(refused > 500, "hardly anything was contested: {refused}");
         let verdict = checker::check(&told, &on_log);
         assert!(verdict.is_clean(), "{verdict:#?}");
+        for node in nodes {
+            for partition in log.partitions().all() {
+                log::led_by(log, partition, node).await;
+            }
+            assert!(everything(log).await == on_log, "{node} has something else");
+        }
         let hit = |kill: &&Kill| {
             let spans =
                 |answer: &Answer| answer.asked < kill.before && kill.after < answer.answered;
@@ -241,7 +248,8 @@ async fn message<I>(stream: &Stream<I>, sequence: u64) -> StreamMessage {
                 if error.kind() == LastRawMessageErrorKind::NoMessageFound
                     && begun.elapsed() < Duration::from_secs(30) =>
             {
-                println!("asked again for {sequence}: {error}");
+                let info = stream.get_info().await;
+                println!("asked again for {sequence}: {error}; the stream: {info:?}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(error) => panic!("{sequence}: {error}"),

@@ -1,6 +1,6 @@
 //! Everything is made once; what an operator changed is told and left alone; what can never change refuses to start.
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, stream::Compression};
 use chat4all_domain::PartitionCount;
 use chat4all_nats::streams::{self, Drift, Error, Layout};
 use chat4all_nats::{Client, Log, log::Error as LogError};
@@ -140,6 +140,32 @@ async fn a_bucket_of_states_made_before_it_took_times_to_live_is_told() {
     assert_eq!(examined.drift, told, "what the doctor looks at");
     // What mends it: the broker takes the setting for a stream that is there.
     broker.js.update_stream(states).await.unwrap();
+    let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
+    assert_eq!(report.drift, []);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_compressed_is_told_and_can_be_mended() {
+    let broker = empty().await;
+    let wanted = streams::definitions(&layout(1)).remove(2);
+    let mut old = wanted.clone();
+    old.compression = Some(Compression::S2);
+    broker.js.create_stream(old).await.unwrap();
+    let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
+    let told = [drift("EVT-02", "compression", "none", "s2")];
+    assert_eq!(report.drift, told);
+    let examined = streams::examine(&broker.js, &layout(1)).await.unwrap();
+    assert_eq!(examined.drift, told, "what the doctor looks at");
+    for name in [streams::INBOUND, streams::PARKED] {
+        let stream = broker.js.get_stream(name).await.unwrap();
+        let compression = &stream.cached_info().config.compression;
+        assert!(
+            !matches!(compression, Some(Compression::S2)),
+            "{name} is compressed"
+        );
+    }
+    // What mends it: the broker takes the setting for a stream that is there.
+    broker.js.update_stream(&wanted).await.unwrap();
     let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
     assert_eq!(report.drift, []);
 }

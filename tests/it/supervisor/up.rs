@@ -17,7 +17,7 @@ use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use super::{publish, start_postgres, wait_for, wait_until_gone};
-use crate::support::up::{Up, send};
+use crate::support::up::{Up, printed, send};
 
 fn variable(dir: &Path, name: &str) -> String {
     let script = format!(". '{}/env'; printf %s \"${name}\"", dir.display());
@@ -97,10 +97,7 @@ fn what_an_operator_has_paused_does_not_keep_up_from_running() {
     let dir = temp_dir().unwrap();
     let chat4all = |up: &Up, arguments: &[&str]| {
         let mut command = Command::new(chat4all_program().unwrap());
-        let output = command.args(arguments).envs(up.variables()).output();
-        let output = output.unwrap();
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        printed(command.args(arguments).envs(up.variables()))
     };
     let up = Up::start(dir.path(), Up::command(dir.path()));
     let pause = ["channels", "pause", "whatsapp-main", "--reason", "a test"];

@@ -122,6 +122,29 @@ pub async fn leader(log: &Log, partition: Partition) -> String {
     }
 }
 
+/// Makes a node of a cluster the leader of a partition's stream.
+pub async fn led_by(log: &Log, partition: Partition, node: &str) {
+    let begun = Instant::now();
+    let subject = format!(
+        "$JS.API.STREAM.LEADER.STEPDOWN.{}",
+        chat4all_nats::streams::name(partition)
+    );
+    let wish = serde_json::json!({ "placement": { "preferred": node } }).to_string();
+    while leader_of(log, partition).await.as_deref() != Some(node) {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{node} does not lead {partition}"
+        );
+        // Refused while it is behind, or nobody leads: asked again.
+        let asked = log.client().request(subject.clone(), wish.clone().into());
+        println!(
+            "{partition} for {node}: {:?}",
+            asked.await.map(|m| m.payload)
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// A context that gives a command `seconds`.
 pub fn context(seconds: u64) -> Context {
     Context {

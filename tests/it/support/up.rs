@@ -142,14 +142,18 @@ pub fn send(pid: u32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
 }
 
+/// What a `chat4all` command that has to succeed prints.
+#[track_caller]
+pub fn printed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// What a `chat4all` command that has to succeed answers, as JSON.
 pub async fn answer(mut command: Command) -> Value {
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
-    let output = output.await.unwrap();
-    let status = output.status;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(status.success(), "{status}: {said}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let printed = tokio::task::spawn_blocking(move || printed(&mut command));
+    serde_json::from_str(&printed.await.unwrap()).unwrap()
 }
 
 /// An account's row in what `chat4all channels ls --json` says.

@@ -97,6 +97,18 @@ fn differs(drift: &Drift) -> Finding {
         "allow_msg_ttl" => format!(
             "set allow_msg_ttl on {stream} (`nats stream edit`): until then bridges do not tell each other that a customer waits"
         ),
+        "compression" => {
+            return Finding::wrong(
+                Area::Log,
+                format!(
+                    "{stream} is compressed ({found}): in a cluster, nats-server makes messages of it unreadable when a leader dies"
+                ),
+                wanted.clone(),
+                format!(
+                    "`nats stream edit {stream} --compression {wanted}`, then restart the nodes one after the other: docs/operations.md"
+                ),
+            );
+        }
         _ => format!("`nats stream edit {stream}`, if nobody meant it"),
     };
     Finding::notice(
