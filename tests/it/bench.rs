@@ -101,7 +101,11 @@ fn delivering_and_rebuilding() {
         ("(b2) messages handed to the provider, closed loop", true),
         ("(b2) messages DELIVERED in the same window", true),
         ("(b2) fsyncs (synced appends) per message", false),
-        ("(b2) projector's lag when the load ends", false),
+        ("(b2) projector's lag, the most of once a second", false),
+        (
+            "(b2) one account alone, messages handed to the provider",
+            false,
+        ),
         ("(d) rebuild / COPY", true),
     ];
     has(&report, &wanted);

@@ -83,14 +83,17 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
             "accept: {in_flight} in flight, envelopes of {bytes} bytes"
         ));
         let mut rounds = Rounds::default();
-        let (mut behind, mut level) = (Vec::new(), Vec::new());
+        let (mut most_behind, mut behind, mut level) = (Vec::new(), Vec::new(), Vec::new());
         let raw = closed(Arc::clone(&publish), in_flight, times);
         rounds.raw.push(raw.await?);
         for _ in 0..plan.rounds {
             let ours = closed(Arc::clone(&post), in_flight, times);
-            rounds.ours.push(ours.await?);
+            let (ours, lag) = target.watching_lag(&log, ours).await?;
+            rounds.ours.push(ours);
+            most_behind.push(lag.most as f64);
+            behind.push(lag.at_the_end as f64);
             let ended = Instant::now();
-            behind.push(target.catch_up(&log).await? as f64);
+            target.catch_up(&log).await?;
             level.push(ended.elapsed().as_secs_f64() * 1e3);
             let raw = closed(Arc::clone(&publish), in_flight, times);
             rounds.raw.push(raw.await?);
@@ -120,6 +123,8 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
             let mean = |runs: &[Run]| runs.iter().map(Run::rate).sum::<f64>() / runs.len() as f64;
             most = (mean(raw), mean(ours));
         }
+        let what = name("(b1) projector's lag, the most of once a second");
+        report.add(what, "events", &most_behind);
         let what = name("(b1) projector's lag when the load ends");
         report.add(what, "events", &behind);
         let what = name("(b1) until it has caught up after that");
@@ -138,7 +143,7 @@ async fn half_load(
     report: &mut Report,
     (publish, post): (&Arc<Publish>, &Arc<Post>),
     (most_raw, most_ours): (f64, f64),
-    level: impl AsyncFn() -> anyhow::Result<u64>,
+    level: impl AsyncFn() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     progress("accept: at half of what each can take");
     let p99 = |run: &Run| run.percentile_ms(0.99);
@@ -173,4 +178,23 @@ fn sent(answer: &[u8]) -> anyhow::Result<message::Id> {
         conversation: id("conversation_id")?.parse()?,
         message: id("message_id")?.parse()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_ours_is_compared_with_the_mean_of_the_two_around_it() {
+        let runs = |counts: &[usize]| -> Vec<Run> {
+            let run = |count: &usize| Run::new(vec![1; *count], Duration::from_secs(1));
+            counts.iter().map(run).collect()
+        };
+        let rounds = Rounds {
+            raw: runs(&[10, 30, 50]),
+            ours: runs(&[10, 10]),
+        };
+        assert_eq!(rounds.ratio(Run::rate), [0.5, 0.25]);
+        assert_eq!(rounds.more(Run::rate), [-10.0, -30.0]);
+    }
 }

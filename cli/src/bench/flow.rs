@@ -29,7 +29,7 @@ pub(super) struct Flow {
     room: Semaphore,
     ended: AtomicBool,
     /// What the provider had taken before the first message.
-    taken_before: u64,
+    taken_before: AtomicU64,
 }
 
 /// What a run gave, per second.
@@ -50,8 +50,19 @@ impl Flow {
             next: AtomicU64::new(0),
             room: Semaphore::new(OUTSTANDING),
             ended: AtomicBool::new(false),
-            taken_before: system.handed_over().await?,
+            taken_before: AtomicU64::new(system.handed_over().await?),
         }))
+    }
+
+    /// What another flow has had taken meanwhile does not count as ours. Only while nothing of ours is under way.
+    ///
+    /// # Errors
+    /// The simulator does not answer.
+    pub async fn begins(&self, system: &System) -> anyhow::Result<()> {
+        let ours = self.next.load(Ordering::Relaxed);
+        let before = system.handed_over().await? - ours;
+        self.taken_before.store(before, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Sends for the warm-up and then for `time`, in which it counts. What is under way at the end stays under way.
@@ -118,7 +129,8 @@ impl Flow {
 
     /// As much room as there should be now, whatever was drawn and added.
     fn make_room(&self, taken: u64) {
-        let under_way = self.next.load(Ordering::Relaxed) - taken.saturating_sub(self.taken_before);
+        let under_way = self.next.load(Ordering::Relaxed)
+            - taken.saturating_sub(self.taken_before.load(Ordering::Relaxed));
         self.room.forget_permits(usize::MAX);
         self.room
             .add_permits(OUTSTANDING.saturating_sub(under_way as usize));
@@ -129,7 +141,7 @@ impl Flow {
     /// # Errors
     /// It takes longer than five minutes.
     pub async fn all_handed_over(&self, system: &System) -> anyhow::Result<()> {
-        let all = self.taken_before + self.next.load(Ordering::Relaxed);
+        let all = self.taken_before.load(Ordering::Relaxed) + self.next.load(Ordering::Relaxed);
         system.until_handed_over(all, PATIENCE).await?;
         self.make_room(all);
         Ok(())

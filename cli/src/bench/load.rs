@@ -171,6 +171,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_waits_for_a_turn_has_waited_since_the_intended_beginning() {
+        // One processor that each needs by itself for longer than there is until the next is meant to begin.
+        struct Blocks;
+        impl Operation for Blocks {
+            async fn once(&self, _: u64, _: Instant) -> anyhow::Result<()> {
+                std::thread::sleep(Duration::from_millis(20));
+                Ok(())
+            }
+        }
+        let times = (Duration::ZERO, Duration::from_millis(200));
+        let run = open(Arc::new(Blocks), 100.0, times).await.unwrap();
+        assert_eq!(run.latencies_us.len(), 20);
+        assert!(run.percentile_ms(1.0) >= 200.0, "{:?}", run.latencies_us);
+    }
+
+    #[tokio::test]
     async fn a_failure_ends_a_closed_loop_and_is_told() {
         struct Fails;
         impl Operation for Fails {

@@ -64,10 +64,10 @@ impl System {
         }
     }
 
-    /// The provider's records of calls behind number `since`, oldest first.
+    /// The provider's records of calls behind number `since`, oldest first; of very many it keeps only the last.
     ///
     /// # Errors
-    /// The simulator does not answer, or has dropped some.
+    /// The simulator does not answer.
     pub async fn calls(&self, mut since: u64) -> anyhow::Result<Vec<Value>> {
         let mut all = Vec::new();
         loop {

@@ -40,7 +40,7 @@ pub(super) fn takes(plan: &Plan) -> Duration {
     let rebuild = Duration::from_secs(2 + events / FOLD_PER_S);
     let copy = Duration::from_secs(1 + events / 2 / FOLD_PER_S);
     let fill = Duration::from_secs(20 + events / FILL_PER_S);
-    fill + copy + (rebuild + copy) * plan.rounds
+    fill + copy * 2 + (rebuild + copy) * plan.rounds
 }
 
 /// # Errors
@@ -66,6 +66,8 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
     let mut connection = stack.database().await?;
     let rows = copied_out(&mut connection).await?;
     let mut rebuilt = Vec::new();
+    // The first warms up, and does not count.
+    copy_in(&mut connection, &rows).await?;
     let mut copied = vec![copy_in(&mut connection, &rows).await?];
     for _ in 0..plan.rounds {
         rebuilt.push(rebuild(&stack).await?);

@@ -160,8 +160,15 @@ async fn to_the_provider(
     let meant = std::mem::take(&mut *note.meant_us.lock().unwrap_or_else(PoisonError::into_inner));
     let all = since + meant.len() as u64;
     system.until_handed_over(all, PATIENCE).await?;
+    let calls = system.calls(since).await?;
+    ensure!(
+        calls.len() == meant.len(),
+        "the provider has the records of {} calls of {}",
+        calls.len(),
+        meant.len()
+    );
     let mut latencies = Vec::with_capacity(meant.len());
-    for call in system.calls(since).await? {
+    for call in calls {
         let text = call["body"]["text"]["body"].as_str().unwrap_or_default();
         let n: Option<u64> = text.rsplit(' ').next().and_then(|n| n.parse().ok());
         let n = n.context("a call that is none of ours")?;

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use chat4all_domain::Partition;
 use chat4all_nats::Log;
 use chat4all_nats::streams::Layout;
-use chat4all_postgres::checkpoint;
+use chat4all_postgres::checkpoint::{self, Checkpoint};
 use chat4all_service::Config;
 use chat4all_service::auth::{Grant, Scope, mint};
 use chat4all_service::clock;
@@ -20,10 +21,19 @@ use crate::tool;
 
 /// How long the read models may take to catch up after a run.
 const CATCH_UP: Duration = Duration::from_secs(300);
+/// How often is looked how far the read models are behind.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a token of ours counts: longer than any measurement.
 const TOKEN_TTL: Duration = Duration::from_secs(86_400);
 /// Without these there is nothing to measure.
 const NEEDED: [&str; 3] = ["CHAT4ALL_URL", "CHAT4ALL_QUERY_URL", "CHAT4ALL_TOKEN"];
+
+/// How many events the read models were behind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lag {
+    pub most: u64,
+    pub at_the_end: u64,
+}
 
 /// A running system. Cheap enough to clone.
 #[derive(Clone)]
@@ -195,34 +205,50 @@ impl System {
         ))
     }
 
-    /// Waits until the read models have everything that is on the log now; how many events they were behind.
+    /// Waits until the read models have everything that is on the log now.
     ///
     /// # Errors
     /// It takes longer than five minutes.
-    pub async fn catch_up(&self, log: &Log) -> anyhow::Result<u64> {
+    pub async fn catch_up(&self, log: &Log) -> anyhow::Result<()> {
         let (begun, mut connection) = (Instant::now(), self.database().await?);
-        let mut ends = BTreeMap::new();
-        for partition in log.partitions().all() {
-            let deadline = tokio::time::Instant::now() + CATCH_UP;
-            ends.insert(partition, log.last_sequence(partition, deadline).await?);
-        }
-        let mut first = None;
+        let ends = ends(log).await?;
         loop {
-            let checkpoints = checkpoint::read(&mut connection).await?;
-            let behind = ends.iter().map(|(partition, end)| {
-                let folded = checkpoints.get(partition).map_or(0, |at| at.sequence);
-                end.saturating_sub(folded)
-            });
-            let behind: u64 = behind.sum();
-            let first = *first.get_or_insert(behind);
+            let behind = behind(&ends, &checkpoint::read(&mut connection).await?);
             if behind == 0 {
-                return Ok(first);
+                return Ok(());
             }
             ensure!(
                 begun.elapsed() < CATCH_UP,
                 "the read models are still {behind} events behind"
             );
             sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Does `work`, and looks meanwhile, each second and at its end, how many events the read models are behind: the most, and what
+    /// they were at the end. What comes between the question for the checkpoints and that for the log's end counts, too.
+    ///
+    /// # Errors
+    /// Those of `work`; the broker or Postgres does not answer.
+    pub async fn watching_lag<T>(
+        &self,
+        log: &Log,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<(T, Lag)> {
+        let mut connection = self.database().await?;
+        let mut look = async || {
+            let folded = checkpoint::read(&mut connection).await?;
+            anyhow::Ok(behind(&ends(log).await?, &folded))
+        };
+        let (mut most, mut work) = (0, std::pin::pin!(work));
+        loop {
+            tokio::select! {
+                done = &mut work => {
+                    let (done, at_the_end) = (done?, look().await?);
+                    return Ok((done, Lag { most: most.max(at_the_end), at_the_end }));
+                }
+                () = sleep(LOOK) => most = most.max(look().await?),
+            }
         }
     }
 
@@ -276,4 +302,23 @@ pub(super) async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<V
         bail!("{status}: {text}");
     }
     Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// The last sequence of each partition.
+async fn ends(log: &Log) -> anyhow::Result<BTreeMap<Partition, u64>> {
+    let deadline = tokio::time::Instant::now() + CATCH_UP;
+    let ends = log.partitions().all().map(async |partition| {
+        let end = log.last_sequence(partition, deadline).await?;
+        anyhow::Ok((partition, end))
+    });
+    let ends = futures::future::try_join_all(ends).await?;
+    Ok(ends.into_iter().collect())
+}
+
+fn behind(ends: &BTreeMap<Partition, u64>, folded: &BTreeMap<Partition, Checkpoint>) -> u64 {
+    let missing = ends.iter().map(|(partition, end)| {
+        let folded = folded.get(partition).map_or(0, |at| at.sequence);
+        end.saturating_sub(folded)
+    });
+    missing.sum()
 }

@@ -112,3 +112,30 @@ pub async fn complete(js: &jetstream::Context, stream: &str) -> Result<(), async
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use chat4all_domain::PartitionCount;
+
+    use super::*;
+
+    #[test]
+    fn everything_but_leases_is_in_a_backup() {
+        let layout = Layout {
+            partitions: PartitionCount::new(8).expect("8 is between 1 and 64"),
+            replicas: 1,
+            max_bytes: 1 << 30,
+        };
+        let made = streams::definitions(&layout).into_iter();
+        let mut left_out: BTreeSet<_> = made.map(|config| config.name).collect();
+        for copied in contents(&layout) {
+            assert!(
+                left_out.remove(&copied),
+                "{copied} is copied twice, or never made"
+            );
+        }
+        assert_eq!(left_out.into_iter().collect::<Vec<_>>(), ["KV_LEASES"]);
+    }
+}

@@ -30,6 +30,7 @@ async fn what_was_accepted_before_a_backup_under_load_is_there_after_everything_
     let before = told.lock().unwrap().clone();
     let dir = backed_up(&env, place.path()).await;
     let during = total(&told.lock().unwrap());
+    assert!(during > total(&before), "nobody could write meanwhile");
     reach(&told, during + 100).await;
     stop.store(true, Ordering::SeqCst);
     while let Some(client) = clients.join_next().await {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::client::{Came, Events, Socket, queries};
 use super::follower::{of_conversation, of_mine};
 use super::slow::metric;
+use super::{letters, user};
 use crate::journeys::system::{System, text};
 use crate::journeys::until;
 use crate::support::up::send;
@@ -186,7 +187,10 @@ async fn thin_clients(system: &System, ana: &str, group: &str) {
     let Came::Frame(connected) = thin.next().await else {
         panic!("ended")
     };
-    assert_eq!(connected["type"], "connected");
+    assert_eq!(
+        (&connected["type"], &connected["user_id"]),
+        (&json!("connected"), &json!(user("ana")))
+    );
     thin.say(&json!({"type": "ping"})).await;
     assert_eq!(thin.next().await, Came::Frame(json!({"type": "pong"})));
     thin.say(&json!({"type": "pong"})).await;
@@ -215,6 +219,23 @@ async fn thin_clients(system: &System, ana: &str, group: &str) {
         frames[1..],
         [status("SENT"), status("DELIVERED"), status("READ")]
     );
+
+    // What fails says what kind of failure it is.
+    letters::nobody_reaches(system).await;
+    let away = system.group(ana, &[letters::UNREACHABLE]).await;
+    let said = system
+        .posted(ana, "/v1/messages", &text(&away, "nobody"), 202)
+        .await;
+    let failed = loop {
+        let Came::Frame(frame) = thin.next().await else {
+            panic!("ended")
+        };
+        assert_eq!(frame["message_id"], said["message_id"]);
+        if frame["status"] == "FAILED" {
+            break frame;
+        }
+    };
+    assert_eq!(failed["failure_class"], "PERMANENT", "{failed}");
     thin.say(&json!({"type": "nonsense"})).await;
     ends(Some(&mut thin), 4400, "").await;
 }

@@ -23,7 +23,7 @@ pub enum Way<'a> {
     DeadLetters,
 }
 
-pub const EVENTS: &str = "cursor position events {
+pub const EVENTS: &str = "cursor position events { __typename
     ... on MessageAccepted { conversationId messageId }
     ... on DeliveryChanged { conversationId messageId number status type }
     ... on ReadFurther { conversationId }

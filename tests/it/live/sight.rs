@@ -93,6 +93,25 @@ async fn who_leaves_is_shown_no_more_and_who_is_not_there_nothing() {
     assert_eq!(hers["events"][0]["conversationId"], json!(group));
     let third = say(&system, &ana, &group, "for eve").await;
     assert_eq!(message(&stranger.update().await), third);
+
+    // A conversation that somebody starts with her while she follows: from its first event on.
+    let body = json!({"kind": "group", "participants": [{"user_id": user("eve")}]});
+    let started = system.posted(&ana, "/v1/conversations", &body, 201).await;
+    let id = started["conversation_id"].as_str().unwrap();
+    let hers = stranger.update().await;
+    let events = hers["events"].as_array().unwrap().iter();
+    let told = events.map(|event| {
+        let kind = event["__typename"].as_str().unwrap().to_owned();
+        (kind, event["conversationId"].as_str().unwrap().to_owned())
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(
+        told,
+        [("ConversationStarted".to_owned(), id.to_owned())],
+        "{hers}"
+    );
+    let fourth = say(&system, &ana, id, "welcome").await;
+    assert_eq!(message(&stranger.update().await), fourth);
     assert!(first != second && second != third);
 }
 

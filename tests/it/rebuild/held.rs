@@ -76,6 +76,24 @@ async fn when_the_checkpoints_are_held_for_all_its_tries_it_gives_up_and_the_nex
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn asked_to_stop_while_it_waits_for_the_checkpoints_it_clears_away() {
+    let (stack, running) = with_history(5, 2).await;
+    let before = identity(&stack).await;
+    let hand = held_checkpoint(&stack).await;
+    let rebuilding = Rebuilding::start(&stack, SWAP);
+    let waiting = "select count(*) from pg_stat_activity
+                   where wait_event_type = 'Lock' and query like 'lock table%'";
+    grows_above(&stack, waiting, 0).await;
+    rebuilding.stop.cancel();
+    let outcome = rebuilding.ended().await.unwrap();
+    assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
+    assert_eq!(identity(&stack).await, before);
+    only_live_is_left(&stack).await;
+    let_go(hand).await;
+    the_next_one_does_it(&stack, running, before).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn killed_right_after_the_swap_it_leaves_the_kept_tables_where_they_are_to_be() {
     let (stack, running) = with_history(5, 2).await;
     let before = identity(&stack).await;

@@ -51,6 +51,8 @@ pub async fn with_history(conversations: u64, messages: u64) -> (Stack, Running)
 /// A rebuild under way.
 pub struct Rebuilding {
     pub progress: watch::Receiver<Progress>,
+    /// Cancelled: it is asked to stop.
+    pub stop: CancellationToken,
     task: JoinSet<Result<Outcome, Error>>,
 }
 
@@ -61,10 +63,14 @@ impl Rebuilding {
 
     pub fn with(config: Config) -> Self {
         let (tell, progress) = watch::channel(Progress::default());
-
+        let stop = CancellationToken::new();
         let mut task = JoinSet::new();
-        task.spawn(rebuild::run(config, tell, CancellationToken::new()));
-        Self { progress, task }
+        task.spawn(rebuild::run(config, tell, stop.clone()));
+        Self {
+            progress,
+            stop,
+            task,
+        }
     }
 
     pub async fn ended(mut self) -> Result<Outcome, Error> {

@@ -2,7 +2,9 @@
 
 use chat4all_projector::rebuild::{Outcome, Phase, Purpose};
 
-use super::scene::{Rebuilding, SWAP, identity, only_live_is_left, tamper, with_history};
+use super::scene::{
+    Rebuilding, SWAP, held_checkpoint, identity, let_go, only_live_is_left, tamper, with_history,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_rebuilds_at_once_do_it_once() {
@@ -46,6 +48,29 @@ async fn the_second_says_who_is_at_it_and_takes_over_when_the_first_gives_up() {
     // It was not done, so the second does it.
     let outcome = second.ended().await.unwrap();
     assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
+    running.stop().await;
+    only_live_is_left(&stack).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn asked_to_stop_while_it_waits_for_its_turn_it_leaves_the_first_alone() {
+    let (stack, running) = with_history(5, 2).await;
+    let before = identity(&stack).await;
+    // So that the first is still at it, whatever the second needs.
+    let hand = held_checkpoint(&stack).await;
+    let mut first = Rebuilding::start(&stack, SWAP);
+    first.reaches(Phase::Comparing).await;
+    let mut second = Rebuilding::start(&stack, SWAP);
+    second
+        .says(|now| matches!(now.phase, Phase::Waiting(_)))
+        .await;
+    second.stop.cancel();
+    let outcome = second.ended().await.unwrap();
+    assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
+    let_go(hand).await;
+    let outcome = first.ended().await.unwrap();
+    assert!(matches!(outcome, Outcome::Swapped(_)), "{outcome:?}");
+    assert_ne!(identity(&stack).await, before);
     running.stop().await;
     only_live_is_left(&stack).await;
 }
