@@ -294,7 +294,7 @@ fn ends(socket: Option<&mut Socket>, code: u16, why: &str) -> impl Future<Output
 }
 
 /// One that counts for three seconds.
-fn short_token(system: &System) -> String {
+pub fn short_token(system: &System) -> String {
     let grant = Grant {
         sub: "ana",
         scopes: Scope::ALL,

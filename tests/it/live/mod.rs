@@ -4,6 +4,7 @@ mod alone;
 mod client;
 mod connections;
 mod elsewhere;
+mod expired;
 mod far_behind;
 mod follower;
 mod letters;

@@ -9,8 +9,8 @@ use crate::journeys::system::{System, text};
 use crate::journeys::until;
 
 /// As large as texts may be, in bytes too: what waits for a slow client is more than all buffers hold.
-const LARGE: &str = "\u{1F40C}";
-const CHARS: usize = 32_768;
+pub const LARGE: &str = "\u{1F40C}";
+pub const CHARS: usize = 32_768;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_slow_client_is_told_to_resume_while_others_go_on() {
@@ -26,7 +26,7 @@ async fn a_slow_client_is_told_to_resume_while_others_go_on() {
         .await
         .unwrap();
     slow.introduce(&ana).await;
-    slow.subscribe("s", &query(), json!({})).await;
+    slow.subscribe("s", &with_texts(), json!({})).await;
     let begin = slow.update().await["cursor"].clone();
 
     // They write as long as nobody is overtaken: only the one who does not read can be.
@@ -61,7 +61,8 @@ async fn a_slow_client_is_told_to_resume_while_others_go_on() {
     assert_eq!((&said["code"], &said["cursor"]), (&json!("resync"), &last));
     assert!(shown < written, "it was not behind: {shown} of {written}");
     // The connection is as good as before.
-    slow.subscribe("s", &query(), json!({"after": last})).await;
+    slow.subscribe("s", &with_texts(), json!({"after": last}))
+        .await;
     while shown < written {
         let update = slow.update().await;
         shown += update["events"].as_array().unwrap().len();
@@ -171,7 +172,7 @@ fn message_of(event: &Event) -> Option<Value> {
 }
 
 /// What comes is not of interest, how much is: texts are.
-fn query() -> String {
+pub fn with_texts() -> String {
     of_mine().replace(
         "messageId }",
         "messageId content { ... on TextContent { text } } }",
