@@ -14,15 +14,17 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use chat4all_domain::ConversationId;
 use chat4all_service::Problem;
-use chat4all_service::auth::Caller;
+use chat4all_service::auth::{self, Caller};
 use chat4all_service::http::{Path, Query};
 use futures::{Stream, StreamExt, stream};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
@@ -30,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::LiveUpdate;
-use super::socket::expiry;
+use super::socket::{expiry, who};
 use super::{Connection, Live, Topic, Update, ended};
 use crate::api;
 use crate::rest::ProblemBody;
@@ -54,6 +56,22 @@ pub fn routes() -> OpenApiRouter<api::State> {
 pub struct Parameters {
     /// Behind this cursor: the `id` of an event; for one conversation also a position. `Last-Event-ID` goes before it.
     after: Option<String>,
+    /// The bearer token of who cannot set headers, as a browser's `EventSource`. `Authorization` goes before it.
+    #[serde(rename = "token")]
+    #[param(value_type = Option<String>)]
+    _token: Option<IgnoredAny>,
+}
+
+/// Who follows: by the header `Authorization`, else by `?token=`.
+pub struct Follower(Caller);
+
+impl FromRequestParts<api::State> for Follower {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &api::State) -> Result<Self, Problem> {
+        let caller = who(parts, &state.verifier)?;
+        caller.map(Self).ok_or_else(|| auth::Error::Missing.into())
+    }
 }
 
 /// What happens in all conversations of the caller, as server-sent events; in every conversation with the scope
@@ -76,7 +94,7 @@ pub struct Parameters {
 )]
 pub async fn of_all(
     State(state): State<api::State>,
-    caller: Caller,
+    Follower(caller): Follower,
     headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Problem> {
@@ -107,7 +125,7 @@ pub async fn of_all(
 )]
 pub async fn of_one(
     State(state): State<api::State>,
-    caller: Caller,
+    Follower(caller): Follower,
     headers: HeaderMap,
     Path(id): Path<ConversationId>,
     Query(parameters): Query<Parameters>,

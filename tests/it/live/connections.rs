@@ -257,6 +257,18 @@ async fn cursors(system: &System, ana: &str, group: &str) {
         let refused = Events::open(system, ana, path, Some(cursor)).await.err();
         assert_eq!(refused, Some(status), "{path} behind {cursor}");
     }
+    // As a browser's `EventSource` comes, which sets no headers; a header that is there counts.
+    let by_url = |token: &str| {
+        let url = format!("{}/v1/events?token={token}", queries(system));
+        system.request(Method::GET, url)
+    };
+    let status = async |request: reqwest::RequestBuilder| request.send().await.unwrap().status();
+    assert_eq!(status(by_url(ana)).await, 200);
+    assert_eq!(status(by_url("nonsense")).await, 401);
+    assert_eq!(status(by_url(ana).bearer_auth("nonsense")).await, 401);
+    let nobody = format!("{}/v1/events", queries(system));
+    assert_eq!(status(system.request(Method::GET, nobody)).await, 401);
+
     // It is said where it was read.
     let events = |query: &str| {
         let url = format!("{}/v1/events{query}", queries(system));

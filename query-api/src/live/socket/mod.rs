@@ -88,7 +88,7 @@ pub fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
         .max_frame_size(MAX_MESSAGE)
 }
 
-/// Who comes in: by the header `Authorization`, else by `?token=` (browsers set no headers on a WebSocket); `None` when there is
+/// Who comes in: by the header `Authorization`, else by `?token=` (browsers set no headers on a WebSocket, nor on an `EventSource`); `None` when there is
 /// neither.
 ///
 /// # Errors
