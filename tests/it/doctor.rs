@@ -4,6 +4,7 @@ mod broker;
 mod log;
 mod nodes;
 mod readers;
+mod roles;
 mod said;
 mod server;
 
@@ -82,6 +83,18 @@ fn every_mistake_of_a_configuration_is_named_with_its_variable() {
         text.contains("looked at: configuration; 2 wrong, 0 to know"),
         "{text}"
     );
+}
+
+#[test]
+fn a_configuration_file_that_is_no_toml_is_named_with_the_place_in_it() {
+    let dir = temp_dir().unwrap();
+    let file = dir.path().join("new.toml");
+    std::fs::write(&file, "x = [").unwrap();
+    let file = file.to_str().unwrap();
+    let said = doctor(&Variables::new(), &["--only", "config", "--config", file]);
+    let says = format!("{file} is not TOML: TOML parse error at line 1");
+    said.has("wrong", "config", &says, "put the file right");
+    assert_eq!(said.code, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,6 +240,8 @@ async fn a_running_system_is_well_and_what_is_broken_in_it_is_named() {
     said.is_well();
     assert!(!said.answer.to_string().contains("has stopped account"));
 
+    roles::an_amber_check_is_a_notice(&variables);
+
     // A bucket that somebody removed.
     js.delete_stream("KV_LANES").await.unwrap();
     let said = ask(&variables);
@@ -287,6 +302,22 @@ async fn the_read_models_are_told_apart(
         .await
         .unwrap();
     send(up.process("all").unwrap(), Signal::STOP);
+    for (sequence, says) in [(1_i64, "an event could not"), (2, "2 events could not")] {
+        let parked = "insert into projector_dead_letter (partition, sequence, subject, error, payload, recorded_at)
+                      values (0, $1, 'chat.evt.00.x', 'it says nothing', '', now())";
+        sqlx::query(parked)
+            .bind(sequence)
+            .execute(&mut postgres)
+            .await
+            .unwrap();
+        let said = ask(variables);
+        said.has(
+            "notice",
+            "read_models",
+            &format!("{says} be folded"),
+            "An event that cannot be folded",
+        );
+    }
     let behind = "update projector_checkpoint set sequence = 0, recorded_at = null
                   where partition = (select partition from projector_checkpoint order by sequence desc limit 1)
                   returning partition";
@@ -325,6 +356,17 @@ async fn the_read_models_are_told_apart(
     let said = ask(variables);
     said.has("wrong", "read_models", "of another log", "chat4all rebuild");
 
+    sqlx::query("update _sqlx_migrations set checksum = '' where version = 1")
+        .execute(&mut postgres)
+        .await
+        .unwrap();
+    let said = ask(variables);
+    said.has(
+        "wrong",
+        "read_models",
+        "not this release's, or did not end: 1",
+        "drop schema chat4all cascade",
+    );
     sqlx::query("delete from _sqlx_migrations where version = 2")
         .execute(&mut postgres)
         .await

@@ -16,8 +16,13 @@ pub struct QueryApi {
 }
 
 impl QueryApi {
-    /// It may not follow yet.
+    /// Without Postgres. It may not follow yet.
     pub fn start(nats: &str) -> Self {
+        Self::between(nats, "postgres://nobody@127.0.0.1:1/none")
+    }
+
+    /// With these servers, which need not be there. It may not listen yet.
+    pub fn between(nats: &str, postgres: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap();
         let listen = port.local_addr().unwrap();
         drop(port);
@@ -30,10 +35,7 @@ impl QueryApi {
         let child = command
             .arg("query-api")
             .env("CHAT4ALL_NATS__URL", nats)
-            .env(
-                "CHAT4ALL_POSTGRES__URL",
-                "postgres://nobody@127.0.0.1:1/none",
-            )
+            .env("CHAT4ALL_POSTGRES__URL", postgres)
             .env("CHAT4ALL_AUTH__HS256_SECRET", SECRET)
             .env("CHAT4ALL_IDS__SECRET", "07".repeat(32))
             .env("CHAT4ALL_HTTP__LISTEN", listen.to_string())

@@ -1,6 +1,6 @@
 //! Following live, through `chat4all up`: as those see it who subscribe, are cut off, come back, fall behind, or may not see it.
 
-mod alone;
+pub mod alone;
 mod client;
 mod connections;
 mod elsewhere;

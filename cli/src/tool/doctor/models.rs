@@ -74,9 +74,14 @@ async fn ask(
         .fetch_one(&mut *connection)
         .await?;
     if poison > 0 {
+        let parked = if poison == 1 {
+            "an event could not be folded and is parked: reads lack what it says".to_owned()
+        } else {
+            format!("{poison} events could not be folded and are parked: reads lack what they say")
+        };
         found.push(Finding::notice(
             Area::ReadModels,
-            format!("{poison} events could not be folded and are parked: reads lack what they say"),
+            parked,
             "none",
             "docs/operations.md, \"An event that cannot be folded\"; afterwards `chat4all rebuild --accept-differences`",
         ));
