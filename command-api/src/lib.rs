@@ -14,6 +14,6 @@ mod start;
 pub use accounts::{Accounts, UnknownChannel};
 pub use api::{CommandApi, Deps, Settings, Stores};
 pub use commands::REPLAY;
-pub use metrics::CommandMetrics;
+pub use metrics::{CommandMetrics, Outcome};
 pub use request::IDEMPOTENCY_KEY;
 pub use start::{Running, start};

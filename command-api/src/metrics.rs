@@ -96,9 +96,10 @@ impl CommandMetrics {
         result: &Result<Executed<A>, Error<A::Error>>,
         elapsed: Duration,
     ) {
-        let outcome = outcome(result);
+        let ended = Outcome::of(result);
+        let outcome = ended.as_str();
         self.ended.get_or_create(&Ended { command, outcome }).inc();
-        if outcome == APPENDED {
+        if ended == Outcome::Appended {
             self.appended
                 .get_or_create(&Command { command })
                 .observe(elapsed.as_secs_f64());
@@ -106,18 +107,69 @@ impl CommandMetrics {
     }
 }
 
-const APPENDED: &str = "appended";
+/// How a command ended, as the label `outcome` of `commands` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its events are in the log.
+    Appended,
+    /// There was nothing to do.
+    Unchanged,
+    /// The domain refused it.
+    Rejected,
+    /// Others were faster, again and again.
+    Conflict,
+    /// The log has no room.
+    Full,
+    /// More than fits into one envelope.
+    TooLarge,
+    /// The log is out of reach.
+    Unavailable,
+    /// No answer in time: it may have been stored.
+    Unknown,
+    /// The aggregate's history cannot be read.
+    Broken,
+}
 
-fn outcome<A: Aggregate>(result: &Result<Executed<A>, Error<A::Error>>) -> &'static str {
-    match result {
-        Ok(executed) if executed.events.is_empty() => "unchanged",
-        Ok(_) => APPENDED,
-        Err(Error::Rejected(_)) => "rejected",
-        Err(Error::Conflict) => "conflict",
-        Err(Error::Full) => "full",
-        Err(Error::TooLarge { .. }) => "too_large",
-        Err(Error::Unavailable) => "unavailable",
-        Err(Error::Unknown) => "unknown",
-        Err(Error::Broken(_)) => "broken",
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Appended,
+        Self::Unchanged,
+        Self::Rejected,
+        Self::Conflict,
+        Self::Full,
+        Self::TooLarge,
+        Self::Unavailable,
+        Self::Unknown,
+        Self::Broken,
+    ];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Appended => "appended",
+            Self::Unchanged => "unchanged",
+            Self::Rejected => "rejected",
+            Self::Conflict => "conflict",
+            Self::Full => "full",
+            Self::TooLarge => "too_large",
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "unknown",
+            Self::Broken => "broken",
+        }
+    }
+
+    fn of<A: Aggregate>(result: &Result<Executed<A>, Error<A::Error>>) -> Self {
+        match result {
+            Ok(executed) if executed.events.is_empty() => Self::Unchanged,
+            Ok(_) => Self::Appended,
+            Err(Error::Rejected(_)) => Self::Rejected,
+            Err(Error::Conflict) => Self::Conflict,
+            Err(Error::Full) => Self::Full,
+            Err(Error::TooLarge { .. }) => Self::TooLarge,
+            Err(Error::Unavailable) => Self::Unavailable,
+            Err(Error::Unknown) => Self::Unknown,
+            Err(Error::Broken(_)) => Self::Broken,
+        }
     }
 }

@@ -1,23 +1,19 @@
 //! The dashboard, the alert rules and what is scraped: they speak of metrics that the code has, and of chapters that exist.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use serde_json::Value;
 
-use super::files::{filled, interpolated, path, read, variables, words, yaml};
+use super::expressions::{self, Named, OF_OTHERS};
+use super::files::{filled, interpolated, read, sources, variables, words, yaml};
+use super::labels;
 
 const DASHBOARD: &str = "deploy/grafana/dashboards/chat4all.json";
 const RULES: &str = "deploy/prometheus/rules.yml";
+const CASES: &str = "deploy/prometheus/rules_test.yml";
+pub const PROMETHEUS: &str = "deploy/prometheus/prometheus.yml";
 /// What a counter or a histogram adds to its name.
 const PARTS: &[&str] = &["_bucket", "_count", "_sum", "_total"];
-/// Metrics of others: Prometheus' own, and node-exporter's.
-const OF_OTHERS: &[&str] = &[
-    "up",
-    "ALERTS",
-    "node_filesystem_avail_bytes",
-    "node_filesystem_size_bytes",
-];
 /// Series that appear with the first trouble; the others are there from the beginning.
 const WITH_TROUBLE: &[&str] = &[
     "chat4all_projector_halted",
@@ -68,12 +64,13 @@ pub fn are_all_on(page: &str) {
         unknown.is_empty(),
         "{unknown:?} are registered in a way that `registered` does not see"
     );
+    labels::are_on(page);
 }
 
 #[test]
 fn every_alert_has_a_case_a_weight_and_a_chapter() {
     let rules = yaml(RULES);
-    let cases = read("deploy/prometheus/rules_test.yml");
+    let cases = read(CASES);
     let chapters = read("docs/operations.md");
     let alerts = rules["groups"][0]["rules"].as_array().unwrap();
     assert!(alerts.len() > 10);
@@ -102,7 +99,7 @@ fn every_alert_has_a_case_a_weight_and_a_chapter() {
 fn every_role_is_scraped_where_it_listens_and_grafana_asks_prometheus() {
     let compose = interpolated(&yaml("compose.yaml"), &filled(variables(".env.example"))).unwrap();
     let services = &compose["services"];
-    let prometheus = yaml("deploy/prometheus/prometheus.yml");
+    let prometheus = yaml(PROMETHEUS);
     let jobs = prometheus["scrape_configs"].as_array().unwrap();
     let roles = &jobs[0]["dns_sd_configs"][0];
     assert_eq!(
@@ -139,69 +136,56 @@ fn every_role_is_scraped_where_it_listens_and_grafana_asks_prometheus() {
             );
         }
     }
-    let provider = yaml("deploy/grafana/provisioning/dashboards/chat4all.yml");
-    let folder = provider["providers"][0]["options"]["path"]
-        .as_str()
-        .unwrap();
-    let mounted = words(&services["grafana"]["volumes"])
-        .into_iter()
-        .any(|volume| volume.contains(&format!(":{folder}:")));
-    assert!(mounted, "{folder} is not mounted");
 }
 
-/// The names of metrics in every expression.
+/// The names of our metrics in every expression.
 fn named() -> BTreeSet<String> {
-    let mut expressions = Vec::new();
-    let rules = yaml(RULES);
-    for alert in rules["groups"][0]["rules"].as_array().unwrap() {
-        expressions.push(alert["expr"].as_str().unwrap().to_owned());
-    }
-    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
-    for panel in dashboard["panels"].as_array().unwrap() {
-        for target in panel["targets"].as_array().into_iter().flatten() {
-            expressions.push(target["expr"].as_str().unwrap().to_owned());
-        }
-    }
-    let all: BTreeSet<_> = expressions
-        .iter()
-        .flat_map(|expression| metrics_in(expression))
-        .collect();
-    let ours = all
-        .into_iter()
-        .filter(|name| !OF_OTHERS.contains(&name.as_str()));
-    ours.collect()
+    let all = named_in(&expressions()).into_iter().map(|one| one.metric);
+    all.filter(|name| !OF_OTHERS.contains(&name.as_str()))
+        .collect()
 }
 
-/// Words that are metrics: not functions, labels, values or words of the language.
-fn metrics_in(expression: &str) -> BTreeSet<String> {
-    // What stands in braces, quotes and behind `by` are labels and values.
-    let mut plain = String::new();
-    let mut depth = 0;
-    for c in expression.chars() {
-        match c {
-            '{' | '[' => depth += 1,
-            '}' | ']' => depth -= 1,
-            _ if depth == 0 => plain.push(c),
-            _ => {}
-        }
-    }
-    let words = plain.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let prefixed = |word: &&str| {
-        word.starts_with("chat4all_") || word.starts_with("node_") || OF_OTHERS.contains(word)
-    };
-    words.filter(prefixed).map(str::to_owned).collect()
+/// Every metric in these, as often as it is there.
+pub fn named_in(expressions: &[String]) -> Vec<Named> {
+    let each = expressions.iter();
+    each.flat_map(|expression| expressions::named(expression))
+        .collect()
+}
+
+/// Every expression of rules and dashboard.
+pub fn expressions() -> Vec<String> {
+    let rules = yaml(RULES);
+    let alerts = rules["groups"][0]["rules"].as_array().unwrap().iter();
+    let alerts = alerts.map(|alert| alert["expr"].as_str().unwrap().to_owned());
+    alerts.chain(panels()).collect()
+}
+
+/// Every expression of the dashboard.
+pub fn panels() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    targets
+        .map(|target| target["expr"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Every series of the rules' cases.
+pub fn cases() -> Vec<String> {
+    let cases = yaml(CASES);
+    let tests = cases["tests"].as_array().unwrap().iter();
+    let series = tests.flat_map(|test| test["input_series"].as_array().unwrap());
+    series
+        .map(|one| one["series"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// The name of each metric that our code registers, its unit included.
 fn registered() -> BTreeSet<String> {
-    let mut sources = Vec::new();
-    for member in std::fs::read_dir(path(".")).unwrap() {
-        collect(&member.unwrap().path().join("src"), &mut sources);
-    }
     let mut names = BTreeSet::new();
-    for source in sources
+    for (_, source) in sources()
         .iter()
-        .filter(|source| source.contains("prometheus_client"))
+        .filter(|(_, source)| source.contains("prometheus_client"))
     {
         // `register("name", …)`, `register_with_unit("name", …, Unit::Seconds, …)`, `encode_descriptor("name", …)`.
         for call in ["register(", "register_with_unit(", "encode_descriptor("] {
@@ -220,18 +204,6 @@ fn registered() -> BTreeSet<String> {
         }
     }
     names
-}
-
-/// The text of every Rust file below `directory`, if there is one.
-fn collect(directory: &Path, sources: &mut Vec<String>) {
-    for entry in std::fs::read_dir(directory).into_iter().flatten() {
-        let place = entry.unwrap().path();
-        if place.is_dir() {
-            collect(&place, sources);
-        } else if place.extension().is_some_and(|extension| extension == "rs") {
-            sources.push(std::fs::read_to_string(place).unwrap());
-        }
-    }
 }
 
 fn is_registered(name: &str, registered: &BTreeSet<String>) -> bool {

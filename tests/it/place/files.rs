@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 pub type Variables = BTreeMap<String, String>;
 
-/// What stands in for every secret: 64 hexadecimal digits.
+/// What stands in for a secret: 64 hexadecimal digits.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// A file of the repository.
@@ -21,6 +21,27 @@ pub fn path(file: &str) -> PathBuf {
 
 pub fn read(file: &str) -> String {
     std::fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The place and the text of every Rust file of our crates, tests and examples left out.
+pub fn sources() -> Vec<(PathBuf, String)> {
+    let mut sources = Vec::new();
+    for member in std::fs::read_dir(path(".")).unwrap() {
+        collect(&member.unwrap().path().join("src"), &mut sources);
+    }
+    sources
+}
+
+fn collect(directory: &Path, sources: &mut Vec<(PathBuf, String)>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten() {
+        let place = entry.unwrap().path();
+        if place.is_dir() {
+            collect(&place, sources);
+        } else if place.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&place).unwrap();
+            sources.push((place, text));
+        }
+    }
 }
 
 /// A YAML file as it is meant: `<<` merged, what stands beside it wins.

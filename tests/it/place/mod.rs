@@ -4,9 +4,11 @@
 
 mod compose;
 mod dashboards;
+mod expressions;
 mod extended;
 mod files;
 mod image;
+mod labels;
 mod units;
 
 pub use dashboards::are_all_on;
