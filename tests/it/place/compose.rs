@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 
 use chat4all_cli::args::Command;
 use chat4all_service::Config;
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::files::{
-    self, Variables, command, filled, interpolated, path, seconds, variables, words, yaml,
+    self, Variables, command, filled, interpolated, mounts, path, seconds, variables, words, yaml,
 };
+use super::{broker, watching};
 
 /// Started as the page says.
-struct Form {
-    profiles: &'static [&'static str],
+pub struct Form {
+    pub profiles: &'static [&'static str],
     /// Files of variables beside `.env`.
-    more: &'static [&'static str],
+    pub more: &'static [&'static str],
     nodes: usize,
 }
 
@@ -35,10 +37,33 @@ const SIMULATOR: Form = Form {
     nodes: 1,
 };
 const METRICS: Form = Form {
-    profiles: &["metrics", "tools"],
+    profiles: &["metrics"],
     more: &[],
     nodes: 1,
 };
+const TOOLS: Form = Form {
+    profiles: &["tools"],
+    more: &[],
+    nodes: 1,
+};
+pub const FORMS: [Form; 5] = [ONE_NODE, CLUSTER, SIMULATOR, METRICS, TOOLS];
+/// What every form starts.
+const ALWAYS: &[&str] = &[
+    "nats",
+    "postgres",
+    "provision",
+    "command-api",
+    "query-api",
+    "projector",
+    "bridges",
+];
+/// What a profile adds.
+const ADDED: &[(&str, &[&str])] = &[
+    ("cluster", &["nats-2", "nats-3"]),
+    ("simulator", &["simulator"]),
+    ("metrics", &["prometheus", "grafana", "node-exporter"]),
+    ("tools", &["tool"]),
+];
 /// Services that do one thing and end.
 const ONCE: &[&str] = &["provision", "tool"];
 /// What must be said before anything starts.
@@ -51,9 +76,8 @@ pub const SECRETS: &[&str] = &[
 
 #[test]
 fn every_form_of_it_is_one_that_the_binary_understands() {
-    for form in [ONE_NODE, CLUSTER, SIMULATOR, METRICS] {
-        let project = form.project();
-        check(&project, form.nodes);
+    for form in FORMS {
+        check(&form.project(), &form);
     }
 }
 
@@ -161,22 +185,32 @@ impl Form {
 }
 
 /// Everything that must be true of a project, whoever has resolved it.
-pub fn check(project: &Value, nodes: usize) {
+pub fn check(project: &Value, form: &Form) {
     let services = project["services"].as_object().unwrap();
+    let added = ADDED
+        .iter()
+        .filter(|(profile, _)| form.profiles.contains(profile));
+    let expected: BTreeSet<_> = added.flat_map(|(_, names)| *names).chain(ALWAYS).collect();
+    let names: Vec<_> = services.keys().collect();
+    assert!(
+        names.len() == expected.len() && names.iter().all(|name| expected.contains(&name.as_str())),
+        "{names:?} with the profiles {:?}",
+        form.profiles
+    );
     for (name, service) in services {
         println!("service {name}");
         bounded(name, service);
         refers(project, name, service);
         connected(project, name, service);
         if service["image"].as_str().unwrap().starts_with("chat4all:") {
-            ours(project, name, service, nodes);
+            ours(project, name, service, form.nodes);
         }
-    }
-    for role in ["command-api", "query-api", "projector", "bridges"] {
-        assert!(services.contains_key(role), "no {role}");
     }
     if let Some(simulator) = services.get("simulator") {
         simulated(project, simulator);
+    }
+    if form.profiles.contains(&"metrics") {
+        watching::is(project);
     }
 }
 
@@ -211,16 +245,12 @@ fn refers(project: &Value, name: &str, service: &Value) {
             "{name} depends on {other}"
         );
     }
-    for volume in service["volumes"].as_array().into_iter().flatten() {
-        let source = match volume {
-            Value::String(short) => short.split(':').next().unwrap(),
-            long => long["source"].as_str().unwrap(),
-        };
+    for (source, _) in &mounts(service) {
         if source.starts_with(['.', '/']) {
             assert!(path(source).exists(), "{name}: {source} is not there");
         } else {
             assert!(
-                !project["volumes"][source].is_null(),
+                !project["volumes"][source.as_str()].is_null(),
                 "{name}: no volume {source}"
             );
         }
@@ -254,8 +284,8 @@ fn ours(project: &Value, name: &str, service: &Value, nodes: usize) {
         .map(|(name, value)| (name.clone(), text(value)))
         .collect();
     let config = files::settings(&environment).config;
-    broker_is(project, &config, nodes);
-    assert_eq!(config.postgres_host(), "postgres");
+    broker::is(project, &config, nodes);
+    database_is(project, &config);
     let grace = config.shutdown.grace_ms.duration().as_secs();
     let stop = seconds(service["stop_grace_period"].as_str().unwrap());
     assert!(
@@ -316,37 +346,24 @@ fn every_role_is_asked(project: &Value, words: &[String], port: u16) {
     assert!(!project["services"]["command-api"].is_null());
 }
 
-/// Each address of the broker is a service that listens there, and there are as many as copies.
-fn broker_is(project: &Value, config: &Config, nodes: usize) {
-    assert_eq!(
-        (config.nats.replicas, config.nats.url.len()),
-        (nodes, nodes)
+/// Where the roles look for Postgres a service makes that user and that database, with that password, when it is new.
+fn database_is(project: &Value, config: &Config) {
+    let url = url::Url::parse(config.postgres.url.expose_secret()).unwrap();
+    let host = url.host_str().unwrap();
+    assert_eq!((host, url.port()), ("postgres", Some(5432)));
+    let postgres = &project["services"][host];
+    let made = |variable: &str| postgres["environment"][variable].as_str();
+    let (user, database) = (url.username(), url.path().trim_start_matches('/'));
+    assert_eq!(made("POSTGRES_USER"), Some(user));
+    assert_eq!(made("POSTGRES_DB"), Some(database));
+    // Not by `assert_eq`: it would be shown.
+    let password = made("POSTGRES_PASSWORD");
+    assert!(
+        password.is_some() && password == url.password(),
+        "the roles have another password than Postgres"
     );
-    let addresses = [
-        (&config.nats.url, "NATS_LISTEN"),
-        (&config.nats.monitor_url, "NATS_MONITOR"),
-    ];
-    for (urls, variable) in addresses {
-        for url in urls {
-            let node = &project["services"][url.host_str().unwrap()];
-            let listens = node["environment"][variable]
-                .as_str()
-                .unwrap_or_else(|| panic!("no node {url}"));
-            assert!(
-                listens.ends_with(&format!(":{}", url.port().unwrap())),
-                "{url}: {listens}"
-            );
-            assert_eq!(node["environment"]["NATS_SYNC_INTERVAL"], "always");
-            let file = words(&node["command"]).pop().unwrap();
-            assert_eq!(file.ends_with("nats-cluster.conf"), nodes > 1, "{file}");
-            assert!(path(&file.replace("/etc/nats", "nats")).exists(), "{file}");
-        }
-    }
-    let name = |url: &url::Url| {
-        text(&project["services"][url.host_str().unwrap()]["environment"]["NATS_SERVER_NAME"])
-    };
-    let names: BTreeSet<_> = config.nats.url.iter().map(name).collect();
-    assert_eq!(names.len(), nodes, "two nodes have one name");
+    let probe = words(&postgres["healthcheck"]["test"]);
+    assert!(probe.ends_with(&["-U", user, "-d", database].map(str::to_owned)));
 }
 
 /// The simulator knows the account that the roles have, and calls the bridges back.
@@ -381,17 +398,4 @@ fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Where the database is.
-trait PostgresHost {
-    fn postgres_host(&self) -> String;
-}
-
-impl PostgresHost for Config {
-    fn postgres_host(&self) -> String {
-        use secrecy::ExposeSecret as _;
-        let url = url::Url::parse(self.postgres.url.expose_secret()).unwrap();
-        url.host_str().unwrap().to_owned()
-    }
 }

@@ -87,10 +87,11 @@ pub fn variables_in(text: &str) -> Variables {
     .collect()
 }
 
-/// With something in every variable that was left empty.
+/// With something in every variable that was left empty; no two have the same, so that one does not do for another.
 pub fn filled(mut variables: Variables) -> Variables {
-    for value in variables.values_mut().filter(|value| value.is_empty()) {
-        SECRET.clone_into(value);
+    let empty = variables.values_mut().filter(|value| value.is_empty());
+    for (number, value) in empty.enumerate() {
+        *value = format!("{number:02x}{}", &SECRET[2..]);
     }
     variables
 }
@@ -169,6 +170,22 @@ pub fn words(value: &Value) -> Vec<String> {
                 .to_owned()
         })
         .collect()
+}
+
+/// What is mounted in a service, and where.
+pub fn mounts(service: &Value) -> Vec<(String, String)> {
+    let volumes = service["volumes"].as_array().into_iter().flatten();
+    let mount = |volume: &Value| match volume {
+        Value::String(short) => {
+            let mut parts = short.split(':').map(str::to_owned);
+            (parts.next().unwrap(), parts.next().unwrap())
+        }
+        long => {
+            let part = |name: &str| long[name].as_str().unwrap().to_owned();
+            (part("source"), part("target"))
+        }
+    };
+    volumes.map(mount).collect()
 }
 
 /// `25s`, `1m0s`, `10m`, `25` (seconds).

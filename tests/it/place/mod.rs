@@ -2,6 +2,7 @@
 //! is needed: each file is held against the binary it speaks of, and what Compose, promtool and systemd themselves say is in
 //! [`extended`].
 
+mod broker;
 mod compose;
 mod dashboards;
 mod expressions;
@@ -10,6 +11,7 @@ mod files;
 mod image;
 mod labels;
 mod units;
+mod watching;
 
 pub use dashboards::are_all_on;
 pub use files::read as read_page;
