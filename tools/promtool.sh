@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts promtool into DIRECTORY: `tools/promtool.sh .tools/extended/bin`. It comes out of Debian's package of Prometheus, by apt
+# Puts promtool into DIRECTORY: `tools/promtool.sh .tools/promtool`. It comes out of Debian's package of Prometheus, by apt
 # as it is set up on this machine, and needs no root; nothing is installed. To raise it, look at `apt-cache policy prometheus`,
 # run this, and take the sum that it complains of.
 set -eu

@@ -1,5 +1,6 @@
 //! The same files, given to the tools that will read them: Compose's own `config`, promtool, systemd-analyze. `make
-//! test-extended` fetches them and runs this; without them these tests fail and say so.
+//! test-extended` fetches them and runs this, or `make test-compose`, `test-rules` and `test-units` for one of them; without
+//! them these tests fail and say so.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -25,7 +26,7 @@ fn tool(place: &str) -> PathBuf {
 }
 
 fn compose(arguments: &[&str]) -> Output {
-    let mut command = Command::new(tool("extended/bin/docker-compose"));
+    let mut command = Command::new(tool("compose/bin/docker-compose"));
     // Only what the files say counts.
     command
         .env_clear()
@@ -81,7 +82,7 @@ fn compose_itself_refuses_without_secrets_and_names_them() {
 }
 
 fn promtool(arguments: &[&str]) -> String {
-    let mut command = Command::new(tool("extended/bin/promtool"));
+    let mut command = Command::new(tool("promtool/promtool"));
     let output = command
         .args(arguments)
         .current_dir(path("deploy/prometheus"))
@@ -165,5 +166,34 @@ fn systemd_understands_every_unit_and_finds_little_exposed() {
             ])
             .arg(place);
         succeeded(&command.output().unwrap());
+    }
+}
+
+/// A filter that fits nothing runs nothing, and nobody would notice.
+#[test]
+fn each_test_that_needs_a_tool_is_run_by_one_part_of_make_test_extended() {
+    let makefile = read("Makefile");
+    let parts = makefile.lines();
+    let parts: Vec<_> = parts
+        .filter_map(|line| line.split_once("-- --ignored "))
+        .map(|(_, filter)| filter)
+        .collect();
+    let listed = Command::new(std::env::current_exe().unwrap())
+        .args(["--list", "--ignored", "--format", "terse"])
+        .output()
+        .unwrap();
+    let listed = succeeded(&listed);
+    let tests: Vec<_> = listed
+        .lines()
+        .filter(|name| name.starts_with("place::extended::") || name.starts_with("browser::"))
+        .collect();
+    assert!(tests.len() > 5, "{listed}");
+    for test in &tests {
+        let runs = parts.iter().filter(|part| test.contains(**part)).count();
+        assert_eq!(runs, 1, "{test} by {parts:?}");
+    }
+    for part in parts {
+        let fits = tests.iter().any(|test| test.contains(part));
+        assert!(fits, "{part} fits no test");
     }
 }
