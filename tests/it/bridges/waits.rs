@@ -1,7 +1,10 @@
 //! What waits, and for whom: a wait until tomorrow, an operator's pause, a customer's limit, several workers at one account.
-//! How an account is tried that waits as a whole is in [`probes`].
+//! How an account is tried that waits as a whole is in [`probes`], when its breaker opens in [`breaker`], and whether a wait ends
+//! at a worker that found it on the log in [`rebuilt`].
 
+mod breaker;
 mod probes;
+mod rebuilt;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -163,6 +166,11 @@ async fn an_operators_pause_holds_for_all_workers_and_for_those_to_come_and_fail
     third.stop().await;
 }
 
+/// The names of [`two_workers`].
+fn both() -> BTreeSet<String> {
+    ["bridges-1", "bridges-2"].map(str::to_owned).into()
+}
+
 /// Who made the first attempt, and when.
 async fn first_attempt(stage: &Stage, posted: &Posted) -> (String, Timestamp) {
     let history = stage.history(posted).await;
@@ -180,7 +188,6 @@ async fn a_rate_limit_that_one_worker_meets_is_kept_by_the_other() {
     let one = stage.bridges().await;
     let metrics = Metrics::new();
     let other = stage.worker("bridges-2", &metrics, false).await;
-    let both = BTreeSet::from(["bridges-1".to_owned(), "bridges-2".to_owned()]);
     let lanes: Vec<_> = (0..40).map(|_| conversation()).collect();
     let to_all = async || {
         let (mut owners, mut times) = (BTreeSet::new(), Vec::new());
@@ -196,7 +203,7 @@ async fn a_rate_limit_that_one_worker_meets_is_kept_by_the_other() {
         }
         (owners, times)
     };
-    until(async || to_all().await.0, |owners| *owners == both).await;
+    until(async || to_all().await.0, |owners| *owners == both()).await;
     let rule = json!({"to": number(1_000), "count": 1, "fault": {"kind": "error", "code": 130_429, "retry_after_s": 6}});
     stage.fault(rule).await;
     let throttled = stage
@@ -218,7 +225,7 @@ async fn a_rate_limit_that_one_worker_meets_is_kept_by_the_other() {
     }
     assert!(now() < pause_ends, "too slow to be of use");
     let (owners, times) = to_all().await;
-    assert_eq!(owners, both);
+    assert_eq!(owners, both());
     let early: Vec<_> = times.iter().filter(|at| **at < pause_ends).collect();
     assert!(early.is_empty(), "{early:?} before {pause_ends:?}");
     one.stop().await;
@@ -272,9 +279,7 @@ async fn a_held_account_that_an_operator_resumes_is_tried_now_and_what_expired_m
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_customer_may_not_get_now_waits_in_every_conversation_and_at_every_worker() {
     let stage = Stage::start().await;
-    let one = stage.bridges().await;
-    let other_metrics = Metrics::new();
-    let other = stage.worker("bridges-2", &other_metrics, false).await;
+    let (workers, _) = two_workers(&stage).await;
     let pair = json!({"to": number(1), "fault": {"kind": "error", "code": 131_056}});
     stage.fault(pair).await;
     let first = stage.post(conversation(), &[number(1)], "first").await;
@@ -295,7 +300,7 @@ async fn what_one_customer_may_not_get_now_waits_in_every_conversation_and_at_ev
         bucket.unwrap().cached_info().state.messages
     };
     until(told, |entries| *entries == 1).await;
-    // One for each partition: both workers have some of these, and hear of it in a moment.
+    // One for each partition: both workers have half of these, and hear of it in a moment.
     let mut elsewhere = Vec::new();
     let mut partitions = BTreeSet::new();
     while partitions.len() < 8 {
@@ -316,10 +321,16 @@ async fn what_one_customer_may_not_get_now_waits_in_every_conversation_and_at_ev
     for posted in elsewhere.iter().chain([&first]) {
         stage.reaches(posted, 0, Status::Sent).await;
     }
+    let mut owners = BTreeSet::new();
+    for posted in &elsewhere {
+        owners.insert(first_attempt(&stage, posted).await.0);
+    }
+    assert_eq!(owners, both(), "each had some of them");
     // What is over needs no place.
     until(told, |entries| *entries == 0).await;
-    one.stop().await;
-    other.stop().await;
+    for worker in workers {
+        worker.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
