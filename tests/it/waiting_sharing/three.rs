@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use chat4all_domain::{ConversationId, PartitionCount};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -12,7 +13,7 @@ use super::load::{Load, all_the_same};
 use super::site::{
     EVEN, Extra, TAKEN_OVER, all_leases, broker_is_back, even, kill, leases, reached, shares,
 };
-use crate::guarantees::system::System;
+use crate::guarantees::system::{System, phone};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_the_broker_is() {
@@ -76,11 +77,51 @@ async fn two_of_three_have_half_each_when_nobody_starts_the_killed_third_again()
         team.grow(&system, &[2, 3, 3]).await;
     }
     even(&system, &[2, 3, 3], EVEN, "even with three").await;
-    for team in &mut teams {
-        let extra = team.extras.keys().next().unwrap().clone();
-        team.kill(&system, &extra).await;
+    let [projectors, bridges] = &mut teams;
+    let projector = projectors.extras.keys().next().unwrap().clone();
+    let bridge = bridges.extras.keys().next().unwrap().clone();
+    let groups = groups_in(&system, &partitions_of(&system, &bridge).await).await;
+    projectors.kill(&system, &projector).await;
+    let killed = bridges.kill(&system, &bridge).await;
+    // Nothing was under way in these, so nothing else is waited for.
+    for group in &groups {
+        system.say("ana", group, "right after the kill").await;
+    }
+    let taken = async || system.taken().await;
+    reached("all were handed over", EVEN, taken, |taken| {
+        taken.len() == groups.len()
+    })
+    .await;
+    for call in system.taken().await {
+        let after = i128::from(call.at_unix_ms) * 1_000_000 - killed.unix_timestamp_nanos();
+        let after = Duration::from_nanos(u64::try_from(after).unwrap());
+        println!("{} was called {after:.1?} after the kill", call.to);
+        assert!(after <= TAKEN_OVER, "{after:?}");
     }
     even(&system, &[4, 4], EVEN, "even again with two").await;
+}
+
+/// The partitions that a bridge has.
+async fn partitions_of(system: &System, worker: &str) -> BTreeSet<u8> {
+    let mut held = leases(system, "bridge-whatsapp").await;
+    held.retain(|_, holder| holder == worker);
+    held.into_keys().collect()
+}
+
+/// A group in each of these partitions, with one customer each, in which nothing was said yet.
+async fn groups_in(system: &System, partitions: &BTreeSet<u8>) -> Vec<String> {
+    let all = PartitionCount::new(8).unwrap();
+    let (mut found, mut customer) = (BTreeMap::new(), 0);
+    while found.len() < partitions.len() {
+        customer += 1;
+        let group = system.group("ana", &[phone(customer)]).await;
+        let id: ConversationId = group.parse().unwrap();
+        let partition = all.of(id.uuid()).number();
+        if partitions.contains(&partition) {
+            found.entry(partition).or_insert(group);
+        }
+    }
+    found.into_values().collect()
 }
 
 /// The workers of a role, beside that of `up`.
