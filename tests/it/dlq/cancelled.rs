@@ -15,10 +15,14 @@ async fn a_redrive_is_cancelled_and_resumed_where_it_was() {
     let slowly = ["redrive", "--all", "--rate", "2/s", "--detach"];
     let handed = dlq(&system, &slowly).await;
     let id = handed["id"].as_str().unwrap();
-    job(&system, &handed["id"], |job| {
+    let runs = job(&system, &handed["id"], |job| {
         job["redriven"].as_u64() >= Some(3)
     })
     .await;
+    // Three in little more than a second, if the first was taken at once.
+    let per_s = runs["per_s"].as_f64().unwrap();
+    assert!(per_s > 0.0 && per_s <= 3.0, "{runs}");
+    assert!(runs["seconds_left"].is_u64(), "{runs}");
     let word = dlq(&system, &["cancel", id, "--by", "boris"]).await;
     let said = (&word["state"], &word["word"]["by"]);
     assert_eq!(said, (&json!("cancelled"), &json!("boris")));

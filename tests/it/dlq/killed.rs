@@ -1,13 +1,13 @@
 //! Whoever works on a redrive is killed in the middle, and so is the broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::process::Signal;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::scene::{all_got, dlq, failed, is_done, job, listed, redriven_on_the_log};
+use super::scene::{all_got, dlq, failed, is_done, job, lines, listed, redriven_on_the_log};
 use crate::guarantees::system::{System, phone, until};
 use crate::support::up::send;
 
@@ -34,8 +34,14 @@ async fn a_redrive_whose_worker_and_broker_are_killed_redrives_each_failure_once
         }
     };
     // Whoever looks on goes on looking, too.
-    let (done, ()) = tokio::join!(dlq(&system, &looks_on), kills);
-    assert!(is_done(&done), "{done}");
+    let (seen, ()) = tokio::join!(lines(&system, &looks_on), kills);
+    let places: Vec<_> = seen.iter().map(|job| job["done"].as_u64()).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    // It takes more than seven seconds, and is looked at twice in each.
+    let different: BTreeSet<_> = places.iter().collect();
+    assert!(different.len() > 3, "{places:?}");
+    let done = seen.last().unwrap();
+    assert!(is_done(done), "{done}");
     // Those that a killed worker had no time to note count as skipped: they were redriven all the same.
     let sum = |field: &str| done[field].as_u64().unwrap();
     assert_eq!(sum("redriven") + sum("skipped"), 300, "{done}");

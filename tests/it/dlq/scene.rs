@@ -29,11 +29,17 @@ pub async fn ran(system: &System, arguments: &[&str]) -> Output {
 
 /// The JSON that `chat4all dlq … --json` prints last, when it succeeds.
 pub async fn dlq(system: &System, arguments: &[&str]) -> Value {
+    lines(system, arguments).await.pop().unwrap()
+}
+
+/// Every line of JSON that it prints.
+pub async fn lines(system: &System, arguments: &[&str]) -> Vec<Value> {
     let output = ran(system, &[arguments, &["--json"]].concat()).await;
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
     let text = String::from_utf8(output.stdout).unwrap();
-    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().unwrap()
 }
 
 /// What `dlq …` says when it fails.

@@ -185,3 +185,47 @@ impl fmt::Display for Shown<'_> {
         write!(f, "  ({}, by {})", definition.what, definition.by_name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chat4all_channel_bridges::redrive::{Definition, Progress};
+    use chat4all_domain::{Timestamp, UserId};
+
+    use super::*;
+
+    fn running(per_s: f64) -> Job {
+        Job {
+            definition: Definition {
+                id: "019ace5e-0000-7000-8000-000000000001".parse().unwrap(),
+                by: UserId::derive("test", "anna"),
+                by_name: "anna".to_owned(),
+                at: Timestamp::from_unix_ms(0),
+                what: "all".to_owned(),
+                rate_per_s: 2,
+                total: 40,
+            },
+            state: State::Running,
+            progress: Progress {
+                next: 10,
+                redriven: 7,
+                skipped: 2,
+                refused: 1,
+                per_s,
+                ..Progress::default()
+            },
+            word: None,
+        }
+    }
+
+    #[test]
+    fn a_running_jobs_line_says_how_fast_it_is_and_how_long_it_takes_when_it_moves() {
+        assert_eq!(
+            Shown(&running(2.5)).to_string(),
+            "019ace5e-0000-7000-8000-000000000001  running    10 of 40: 7 redriven, 2 skipped, 1 refused; 2.5/s, 12 s left  (all, by anna)"
+        );
+        assert_eq!(
+            Shown(&running(0.0)).to_string(),
+            "019ace5e-0000-7000-8000-000000000001  running    10 of 40: 7 redriven, 2 skipped, 1 refused  (all, by anna)"
+        );
+    }
+}
