@@ -154,7 +154,11 @@ async fn say(
     if word.json {
         return Ok(line(serde_json::to_string(&row)?)?);
     }
-    let word = if changed { done } else { "is as it was; this reason is not kept" };
+    let word = if changed {
+        done
+    } else {
+        "is as it was; this reason is not kept"
+    };
     line(format_args!("account `{id}` {word}"))?;
     line(Row::HEAD)?;
     Ok(line(row)?)
