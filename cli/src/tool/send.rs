@@ -45,7 +45,8 @@ pub struct SendCommand {
     /// Makes repeating safe: the same key in the same conversation is the same message.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Print each change of the message's status until READ or FAILED, for at most this many seconds, 30 if none are said.
+    /// Print the message's status whenever it is another one when looked at (ten times a second), until READ or FAILED, for at most
+    /// this many seconds, 30 if none are said.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30")]
     watch: Option<u64>,
     /// Print JSON.
@@ -151,7 +152,8 @@ async fn watch(
     };
     let _ = writeln!(
         std::io::stderr().lock(),
-        "{is} after {} s, and not watched any longer; it goes on by itself, and `chat4all doctor` says what may hold it",
+        "{is} after {} s, and not watched any longer; it goes on by itself, and `chat4all doctor` says what may hold it (but for an \
+         earlier message to the same recipient, whose call has no answer yet)",
         patience.as_secs()
     );
     Ok(())

@@ -35,7 +35,7 @@ pub(crate) struct StartConversation {
     /// What a group is called: at most 200 characters.
     #[schema(max_length = 200)]
     title: Option<String>,
-    /// Everybody besides who starts it: one in a direct conversation, at most 999 in a group.
+    /// Everybody besides who starts it: one in a direct conversation, at most 899 in a group.
     participants: Vec<PartyBody>,
 }
 

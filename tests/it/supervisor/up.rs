@@ -102,6 +102,14 @@ fn what_an_operator_has_paused_does_not_keep_up_from_running() {
     let up = Up::start(dir.path(), Up::command(dir.path()));
     let pause = ["channels", "pause", "whatsapp-main", "--reason", "a test"];
     chat4all(&up, &pause);
+    let again = ["channels", "pause", "whatsapp-main", "--reason", "another"];
+    in_order(&chat4all(&up, &again), &["is paused already", "a test"]);
+    let again = [&again[..], &["--json"]].concat();
+    let again: Value = serde_json::from_str(&chat4all(&up, &again)).unwrap();
+    assert_eq!(
+        (&again["changed"], &again["paused"]["reason"]),
+        (&false.into(), &"a test".into())
+    );
     send(up.pid(), Signal::INT);
     assert!(up.wait().0.success());
 

@@ -91,10 +91,29 @@ pub async fn run(command: &ChannelsCommand) -> anyhow::Result<()> {
     let accounts = Accounts::new(&open_log(&config, "channels").await?);
     match &command.what {
         What::Ls { json } => list(&accounts, &kinds, *json).await,
-        What::Pause(word) => say(&accounts, &kinds, word, ("is paused", State::pause)).await,
-        What::Resume(word) => say(&accounts, &kinds, word, ("is resumed", State::resume)).await,
+        What::Pause(word) => say(&accounts, &kinds, word, &PAUSE).await,
+        What::Resume(word) => say(&accounts, &kinds, word, &RESUME).await,
     }
 }
+
+/// What an operator can decide, and how it is told.
+struct Decide {
+    /// `false` when it changes nothing.
+    how: fn(&mut State, Decision) -> bool,
+    done: &'static str,
+    nothing_to_do: &'static str,
+}
+
+const PAUSE: Decide = Decide {
+    how: State::pause,
+    done: "is paused",
+    nothing_to_do: "is paused already: what was said first stays, this reason is not kept",
+};
+const RESUME: Decide = Decide {
+    how: State::resume,
+    done: "is resumed",
+    nothing_to_do: "is held by nothing that can be resumed: this reason is not kept",
+};
 
 type Kinds = BTreeMap<AccountId, ChannelKind>;
 
@@ -134,7 +153,7 @@ async fn say(
     accounts: &Accounts,
     kinds: &Kinds,
     word: &Word,
-    (done, decide): (&str, fn(&mut State, Decision) -> bool),
+    decide: &Decide,
 ) -> anyhow::Result<()> {
     let id = &word.account;
     let Some(kind) = kinds.get(id) else {
@@ -148,18 +167,20 @@ async fn say(
         );
     };
     let decision = word.decision();
-    let fold = |state: &mut State| decide(state, decision.clone());
+    let fold = |state: &mut State| (decide.how)(state, decision.clone());
     let (_, changed) = accounts.change((*kind, id), fold).await?;
     let row = row(accounts, *kind, id).await?;
     if word.json {
-        return Ok(line(serde_json::to_string(&row)?)?);
+        let mut row = serde_json::to_value(&row)?;
+        row["changed"] = changed.into();
+        return Ok(line(row)?);
     }
-    let word = if changed {
-        done
+    let told = if changed {
+        decide.done
     } else {
-        "is as it was; this reason is not kept"
+        decide.nothing_to_do
     };
-    line(format_args!("account `{id}` {word}"))?;
+    line(format_args!("account `{id}` {told}"))?;
     line(Row::HEAD)?;
     Ok(line(row)?)
 }
