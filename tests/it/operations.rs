@@ -10,7 +10,7 @@ mod room;
 
 use std::process::Command;
 
-use async_nats::jetstream::{self, kv};
+use async_nats::jetstream::{self, kv, stream::Compression};
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
@@ -110,6 +110,18 @@ impl Asks {
                 (found == bytes)
                     .then_some(())
                     .ok_or(format!("it is {found}"))
+            }
+            ["stream", "edit", name, "--compression", "none"] => {
+                let mut config = self.stream(name).await?.cached_info().config.clone();
+                for compression in [Compression::S2, Compression::None] {
+                    config.compression = Some(compression);
+                    self.js.update_stream(&config).await.map_err(said)?;
+                }
+                let edited = self.stream(name).await?;
+                let found = &edited.cached_info().config.compression;
+                (!matches!(found, Some(Compression::S2)))
+                    .then_some(())
+                    .ok_or(format!("it is {found:?}"))
             }
             // Named in a sentence, of any stream.
             ["consumer", "report"] => Ok(()),
