@@ -10,11 +10,13 @@
 //! but [`Error::Unknown`] means that nothing of this command is on the log or will be. Limit: a leader that was cut off and
 //! does not know it yet may confirm a refusal that is some seconds old.
 
+mod context;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat4all_domain::{Aggregate, CommandId, Position, Revision, Timestamp};
+use chat4all_domain::{Aggregate, CommandId, Position, Revision};
 use cqrs_es::event_sink::EventSink;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -26,6 +28,8 @@ use crate::load::{self, Loaded};
 use crate::store::{Inner, Store};
 use crate::subject;
 
+pub use context::{Assume, Context, Purpose, Retry};
+
 /// Conflicts an API caller puts up with before being told (409).
 pub const API_RETRIES: u32 = 5;
 /// Commands decided together at most.
@@ -34,50 +38,6 @@ const MAX_BATCH: usize = 64;
 const BATCH_BYTES: usize = 128 * 1024;
 /// How long before the deadline the work itself gives up, so that the caller hears what is known instead of "unknown".
 const ANSWER_BEFORE: Duration = Duration::from_millis(100);
-
-/// What a command needs to know besides itself.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The time now: when the events are recorded.
-    pub now: Timestamp,
-    /// Until when the caller waits.
-    pub deadline: Instant,
-    /// How many lost races to put up with.
-    pub retry: Retry,
-    /// W3C trace context of the caller, `00-<trace>-<span>-01`.
-    pub traceparent: Option<String>,
-    /// What it is for, when the log is nearly full.
-    pub purpose: Purpose,
-    /// What to assume about an aggregate that is not in the cache.
-    pub assume: Assume,
-}
-
-/// How many lost races to put up with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// [`API_RETRIES`], then [`Error::Conflict`].
-    Api,
-    /// As many as fit before the deadline: bridges, inbound, jobs.
-    UntilDeadline,
-}
-
-/// What an append is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Takes something new in: refused from 95 % of the log's size on.
-    Accept,
-    /// Says what became of something: fits until the log is full.
-    Outcome,
-}
-
-/// What to assume about an aggregate that is not in the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Assume {
-    /// Nothing: load it.
-    Nothing,
-    /// That it has no events: most commands create it. Saves the load; the expected revision 0 checks it.
-    Absent,
-}
 
 /// What became of a command.
 #[derive(Clone, Debug)]

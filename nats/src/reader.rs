@@ -20,6 +20,7 @@
 
 mod durable;
 mod pull;
+mod spec;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,12 +28,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::Subject;
-use chat4all_domain::Partition;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use crate::Log;
 use crate::direct::{self, Stored};
-use crate::{Log, streams};
+
+pub use spec::{Keep, Spec};
 
 use pull::{Offered, Pull};
 
@@ -54,43 +56,6 @@ const ACK_EVERY: Duration = Duration::from_millis(250);
 const ACK_AT: usize = 1_000;
 /// How long a direct read may take before the next try.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What to follow, and under which name.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// The stream.
-    pub stream: String,
-    /// The durable's name, `projector-07`.
-    pub durable: String,
-    /// What an operator reads about it in `nats consumer info`.
-    pub description: String,
-    /// One subject (wildcards allowed) of a stream; `None` follows the whole stream.
-    pub filter: Option<String>,
-    /// What becomes of the consumer when nobody follows.
-    pub keep: Keep,
-}
-
-/// What becomes of a feed's consumer on the broker when nobody follows any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// It stays, and `nats consumer report` shows how far its readers are.
-    Always,
-    /// It goes away a minute later: for followers that are many and nameless.
-    WhileFollowed,
-}
-
-impl Spec {
-    /// Follows a whole partition.
-    pub fn partition(partition: Partition, durable: String, description: String) -> Self {
-        Self {
-            stream: streams::name(partition),
-            durable,
-            description,
-            filter: None,
-            keep: Keep::Always,
-        }
-    }
-}
 
 /// Why a feed cannot go on. Passing trouble (a node that changes, a connection that breaks) is none: it waits.
 #[derive(Debug, thiserror::Error)]

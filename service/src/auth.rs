@@ -121,6 +121,9 @@ pub enum Error {
     /// No token.
     #[error("there is no token; send `Authorization: Bearer <token>`")]
     Missing,
+    /// The header is there, and is no bearer's.
+    #[error("the header `Authorization` has no bearer token; send `Authorization: Bearer <token>`")]
+    NotBearer,
     /// There is one, with nothing in it.
     #[error("the token is empty; send `Authorization: Bearer <token>`")]
     Empty,
@@ -236,7 +239,7 @@ impl Verifier {
         // On its way a header loses the space at its end, behind which a variable was empty.
         let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Error::Missing);
+            return Err(Error::NotBearer);
         }
         self.verify(token.trim(), now)
     }

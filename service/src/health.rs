@@ -3,7 +3,8 @@
 //! Alive means that it answers; it looks at nothing else, because restarting a process does not repair its broker.
 //! Ready means that every check that a role needs is green. A check of something that only a part of its answers rests on is
 //! shown, amber instead of red, and does not count: whoever routes by readiness must not take the rest away too. What the
-//! checks found holds for a second, so that no number of probes becomes a load on what they look at.
+//! checks found holds for a second, so that no number of probes becomes a load on what they look at; until the role is ready for the
+//! first time, for a twentieth of that: whoever starts it waits.
 //!
 //! A check that changes its colour is logged, once, by the probe that finds it: a red one with its reason.
 
@@ -25,6 +26,7 @@ use tracing::{info, warn};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 const HOLDS: Duration = Duration::from_secs(1);
+const HOLDS_AT_THE_START: Duration = Duration::from_millis(50);
 
 type Outcome = Result<(), String>;
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
@@ -34,7 +36,26 @@ type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Sen
 pub struct Checks {
     role: &'static str,
     checks: Arc<Lock<BTreeMap<&'static str, (Need, Check)>>>,
-    last: Arc<Mutex<Option<(Instant, Report)>>>,
+    last: Arc<Mutex<Option<Last>>>,
+}
+
+/// What was found last.
+struct Last {
+    at: Instant,
+    report: Report,
+    /// This time or any time before.
+    was_ready: bool,
+}
+
+impl Last {
+    fn holds(&self) -> bool {
+        let holds = if self.was_ready {
+            HOLDS
+        } else {
+            HOLDS_AT_THE_START
+        };
+        self.at.elapsed() < holds
+    }
 }
 
 /// Whether the role can work without it.
@@ -101,13 +122,13 @@ impl Checks {
             .insert(name, (need, check));
     }
 
-    /// What the checks find; at most a second old. Callers at the same time share one look.
+    /// What the checks find; at most a second old, at the start 50 ms. Callers at the same time share one look.
     pub async fn report(&self) -> Report {
         let mut last = self.last.lock().await;
-        if let Some((at, report)) = &*last
-            && at.elapsed() < HOLDS
+        if let Some(last) = &*last
+            && last.holds()
         {
-            return report.clone();
+            return last.report.clone();
         }
         let checks = self
             .checks
@@ -126,8 +147,13 @@ impl Checks {
                 Need::ForAPart => report.partial.insert(name, outcome),
             };
         }
-        log_changes(self.role, last.as_ref().map(|(_, before)| before), &report);
-        *last = Some((Instant::now(), report.clone()));
+        log_changes(self.role, last.as_ref().map(|last| &last.report), &report);
+        let was_ready = last.as_ref().is_some_and(|last| last.was_ready) || report.ready();
+        *last = Some(Last {
+            at: Instant::now(),
+            report: report.clone(),
+            was_ready,
+        });
         report
     }
 
@@ -258,6 +284,29 @@ mod tests {
             2,
             "after a second it looks again"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn until_it_is_ready_for_the_first_time_it_looks_again_soon() {
+        let found = Arc::new(Lock::new(Err("not yet".to_owned())));
+        let seen = Arc::clone(&found);
+        let checks = Checks::new("all");
+        checks.register("broker", move || {
+            let outcome = seen.lock().unwrap().clone();
+            async move { outcome }
+        });
+        let soon = async |outcome| {
+            *found.lock().unwrap() = outcome;
+            tokio::time::advance(HOLDS_AT_THE_START).await;
+            checks.report().await.ready()
+        };
+        assert!(!soon(Err("not yet".to_owned())).await);
+        assert!(soon(Ok(())).await);
+        // From then on what was found holds, also what was found to be wrong.
+        assert!(soon(Err("gone".to_owned())).await);
+        tokio::time::advance(HOLDS).await;
+        assert!(!checks.report().await.ready());
+        assert!(!soon(Ok(())).await);
     }
 
     /// What was logged.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use chat4all_cli::embedded::{chat4all_program, temp_dir};
 use rustix::process::Signal;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::place;
 use crate::support::up::{Up, send};
@@ -294,22 +294,16 @@ async fn the_read_models_are_told_apart(
     ask: &impl Fn(&Variables) -> Said,
 ) {
     operator(variables, &["provision"]);
-    let mut postgres = PgConnection::connect(&variables["CHAT4ALL_POSTGRES__URL"])
-        .await
-        .unwrap();
-    sqlx::query("set search_path to chat4all")
-        .execute(&mut postgres)
-        .await
-        .unwrap();
+    let url = &variables["CHAT4ALL_POSTGRES__URL"];
+    let mut postgres = PgConnection::connect(url).await.unwrap();
+    run(&mut postgres, "set search_path to chat4all").await;
     send(up.process("all").unwrap(), Signal::STOP);
-    for (sequence, says) in [(1_i64, "an event could not"), (2, "2 events could not")] {
-        let parked = "insert into projector_dead_letter (partition, sequence, subject, error, payload, recorded_at)
-                      values (0, $1, 'chat.evt.00.x', 'it says nothing', '', now())";
-        sqlx::query(parked)
-            .bind(sequence)
-            .execute(&mut postgres)
-            .await
-            .unwrap();
+    for (sequence, says) in [(1, "an event could not"), (2, "2 events could not")] {
+        let parked = format!(
+            "insert into projector_dead_letter (partition, sequence, subject, error, payload, recorded_at)
+             values (0, {sequence}, 'chat.evt.00.x', 'it says nothing', '', now())"
+        );
+        run(&mut postgres, &parked).await;
         let said = ask(variables);
         said.has(
             "notice",
@@ -334,12 +328,8 @@ async fn the_read_models_are_told_apart(
     );
     said.has("wrong", "roles", "no role answers", "--role");
 
-    let ahead = "update projector_checkpoint set sequence = 1000000 where partition = $1";
-    sqlx::query(ahead)
-        .bind(partition)
-        .execute(&mut postgres)
-        .await
-        .unwrap();
+    let ahead = "update projector_checkpoint set sequence = 1000000 where partition = ";
+    run(&mut postgres, &format!("{ahead}{partition}")).await;
     let said = ask(variables);
     said.has(
         "wrong",
@@ -347,19 +337,16 @@ async fn the_read_models_are_told_apart(
         "are ahead of the log",
         "chat4all rebuild",
     );
-    let other = "update projector_checkpoint set sequence = 1, recorded_at = '2001-01-01' where partition = $1";
-    sqlx::query(other)
-        .bind(partition)
-        .execute(&mut postgres)
-        .await
-        .unwrap();
+    let other = "update projector_checkpoint set sequence = 1, recorded_at = '2001-01-01' where partition = ";
+    run(&mut postgres, &format!("{other}{partition}")).await;
     let said = ask(variables);
     said.has("wrong", "read_models", "of another log", "chat4all rebuild");
 
-    sqlx::query("update _sqlx_migrations set checksum = '' where version = 1")
-        .execute(&mut postgres)
-        .await
-        .unwrap();
+    run(
+        &mut postgres,
+        "update _sqlx_migrations set checksum = '' where version = 1",
+    )
+    .await;
     let said = ask(variables);
     said.has(
         "wrong",
@@ -367,10 +354,11 @@ async fn the_read_models_are_told_apart(
         "not this release's, or did not end: 1",
         "drop schema chat4all cascade",
     );
-    sqlx::query("delete from _sqlx_migrations where version = 2")
-        .execute(&mut postgres)
-        .await
-        .unwrap();
+    run(
+        &mut postgres,
+        "delete from _sqlx_migrations where version = 2",
+    )
+    .await;
     let said = ask(variables);
     said.has(
         "wrong",
@@ -378,10 +366,14 @@ async fn the_read_models_are_told_apart(
         "lacks migrations: 2",
         "chat4all provision",
     );
-    sqlx::query("update _sqlx_migrations set version = 99")
-        .execute(&mut postgres)
-        .await
-        .unwrap();
+    run(&mut postgres, "update _sqlx_migrations set version = 99").await;
     let said = ask(variables);
     said.has("wrong", "read_models", "does not know: 99", "newer release");
+}
+
+async fn run(postgres: &mut PgConnection, statement: &str) {
+    sqlx::query(AssertSqlSafe(statement.to_owned()))
+        .execute(postgres)
+        .await
+        .unwrap();
 }

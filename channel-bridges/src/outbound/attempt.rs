@@ -10,26 +10,23 @@ use std::time::Duration;
 use chat4all_domain::delivery::{Command, Event, FailureClass, Reason, SentPersonal};
 use chat4all_domain::message::Content;
 use chat4all_domain::{AccountId, Delivery, Timestamp, delivery};
-use chat4all_nats::execute::{self, Assume};
+use chat4all_nats::execute;
 use chat4all_nats::lease::{Lease, STOP_STARTING_AFTER};
 use chat4all_service::Chain;
 use chat4all_service::telemetry::trace::{current_traceparent, follow};
 use tokio::time::Instant;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::channel::{Accepted, Outbound, Refusal, SendError, class_name};
 use crate::clock;
 use crate::config::Unsure;
 use crate::gate::{Entered, Gate, Pass};
 use crate::outbound::lanes::{Head, SEND};
+use crate::outbound::outcome::{AGAIN, Answer, State, execute, insist, log_trouble, look, record};
 use crate::outbound::verdict::{Verdict, judge};
 use crate::outbound::{Line, Worker, text};
-use crate::receipts::{self, DEADLINE};
 use crate::reference::Reference;
 use crate::state::Went;
-
-/// After trouble with the log or the lease, look again.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// How the work on a head ended.
 pub enum Ended {
@@ -39,14 +36,6 @@ pub enum Ended {
     Unsure(Box<State>),
     /// Nothing was done: look again after that.
     NotStarted(Duration),
-}
-
-/// How deliveries stand, by an answer of the log.
-pub struct State {
-    pub delivery: Delivery,
-    pub revision: u64,
-    /// What this answer's command made.
-    pub events: Vec<Event>,
 }
 
 /// What every attempt in a partition needs.
@@ -85,13 +74,6 @@ impl Desk {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the log answered to a command.
-enum Answer {
-    Done(Box<State>),
-    /// Refused: this is how it stands.
-    Refused(Box<State>),
 }
 
 /// Works on a lane's head until its outcome is on disk.
@@ -421,84 +403,4 @@ async fn without_account(desk: &Desk, head: &Head) -> Ended {
     }
     error!(message.id = %head.id.message, "message `{}` goes out through an account that is not configured: it waits", head.id.message);
     Ended::NotStarted(Duration::from_secs(60))
-}
-
-/// Brings an outcome onto the log, however long that takes: the lane waits for it.
-async fn record(
-    desk: &Desk,
-    head: &Head,
-    command: Command,
-    traceparent: Option<&str>,
-) -> Box<State> {
-    loop {
-        match execute(desk, head, command.clone(), traceparent).await {
-            Ok(Answer::Done(state) | Answer::Refused(state)) => return state,
-            // Repeating is safe: what is on the log already is no news.
-            Err(error) => log_trouble(head, &error),
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
-}
-
-fn log_trouble(head: &Head, error: &(dyn std::error::Error + 'static)) {
-    warn!(message.id = %head.id.message, error = %Chain(error), "the log does not take how it went with message `{}`", head.id.message);
-}
-
-async fn execute(
-    desk: &Desk,
-    head: &Head,
-    command: Command,
-    traceparent: Option<&str>,
-) -> Result<Answer, execute::Error<chat4all_domain::delivery::Rejection>> {
-    let deliveries = &desk.worker.deliveries;
-    let mut context = receipts::context(traceparent);
-    // Most often it is the first that is ever said of this delivery: the expected revision finds out, without a look.
-    if head.attempt == 1 {
-        context.assume = Assume::Absent;
-    }
-    match deliveries.execute(&head.id, command, context).await {
-        Ok(done) => Ok(Answer::Done(Box::new(State {
-            delivery: done.state,
-            revision: done.revision.get(),
-            events: done.events,
-        }))),
-        Err(execute::Error::Rejected(rejection)) => {
-            debug!(message.id = %head.id.message, %rejection, "somebody else was faster");
-            let state = look(desk, head).await;
-            state
-                .map(Answer::Refused)
-                .ok_or(execute::Error::Unavailable)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// How it stands now, by the leader.
-async fn look(desk: &Desk, head: &Head) -> Option<Box<State>> {
-    let deliveries = &desk.worker.deliveries;
-    match deliveries
-        .from_leader(&head.id, Instant::now() + DEADLINE)
-        .await
-    {
-        Ok(loaded) => Some(Box::new(State {
-            delivery: loaded.state.clone(),
-            revision: loaded.revision.get(),
-            events: vec![],
-        })),
-        Err(error) => {
-            warn!(message.id = %head.id.message, error = %Chain(&error), "cannot see how it stands with message `{}`", head.id.message);
-            None
-        }
-    }
-}
-
-/// Tries until it is done.
-async fn insist<F>(head: &Head, mut work: impl FnMut() -> F)
-where
-    F: Future<Output = Result<(), receipts::Error>>,
-{
-    while let Err(error) = work().await {
-        log_trouble(head, &error);
-        tokio::time::sleep(AGAIN).await;
-    }
 }

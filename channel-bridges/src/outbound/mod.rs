@@ -5,6 +5,7 @@
 
 mod attempt;
 pub(crate) mod lanes;
+mod outcome;
 mod owner;
 mod text;
 mod verdict;

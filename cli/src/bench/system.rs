@@ -1,6 +1,7 @@
 //! The system under measurement, by the variables that its `env` file has: our own stack, or one that runs already.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use chat4all_service::auth::{Grant, Scope, mint};
 use chat4all_service::clock;
 use chat4all_service::config::Sources;
 use serde_json::Value;
+use sqlx::PgConnection;
 use tokio::time::sleep;
 
 use crate::roles::database;
@@ -235,21 +237,16 @@ impl System {
         log: &Log,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<(T, Lag)> {
-        let mut connection = self.database().await?;
-        let mut look = async || {
-            let folded = checkpoint::read(&mut connection).await?;
-            anyhow::Ok(behind(&ends(log).await?, &folded))
+        let (mut meanwhile, mut last) = (self.database().await?, self.database().await?);
+        let mut most = 0;
+        // Side by side: a look that takes its time holds up no work.
+        let done = tokio::select! {
+            done = work => done?,
+            trouble = look_each_second(log, &mut meanwhile, &mut most) => match trouble? {},
         };
-        let (mut most, mut work) = (0, std::pin::pin!(work));
-        loop {
-            tokio::select! {
-                done = &mut work => {
-                    let (done, at_the_end) = (done?, look().await?);
-                    return Ok((done, Lag { most: most.max(at_the_end), at_the_end }));
-                }
-                () = sleep(LOOK) => most = most.max(look().await?),
-            }
-        }
+        let at_the_end = missing(log, &mut last).await?;
+        let most = most.max(at_the_end);
+        Ok((done, Lag { most, at_the_end }))
     }
 
     /// How many envelopes the log holds.
@@ -302,6 +299,24 @@ pub(super) async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<V
         bail!("{status}: {text}");
     }
     Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// Keeps in `most` the most that [`missing`] said; ends with trouble alone.
+async fn look_each_second(
+    log: &Log,
+    connection: &mut PgConnection,
+    most: &mut u64,
+) -> anyhow::Result<Infallible> {
+    loop {
+        sleep(LOOK).await;
+        *most = (*most).max(missing(log, connection).await?);
+    }
+}
+
+/// How many events the log has that the read models have not.
+async fn missing(log: &Log, connection: &mut PgConnection) -> anyhow::Result<u64> {
+    let folded = checkpoint::read(connection).await?;
+    Ok(behind(&ends(log).await?, &folded))
 }
 
 /// The last sequence of each partition.

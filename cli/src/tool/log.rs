@@ -11,7 +11,7 @@ use chat4all_nats::reader::{Feed, Keep, Spec};
 use chat4all_nats::{Log, Stored, streams, subject};
 use chat4all_service::telemetry::trace::TRACEPARENT;
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -53,7 +53,7 @@ pub struct LogCommand {
     #[arg(long, short)]
     follow: bool,
     /// Stop after so many events.
-    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: usize,
     /// Show texts, names and addresses too.
     #[arg(long)]

@@ -40,8 +40,8 @@ pub struct SendCommand {
     #[arg(long, value_name = "ID", value_parser = parse_id::<Uuid>)]
     conversation: Option<Uuid>,
     /// The address to write to: CHANNEL:ADDRESS.
-    #[arg(long, value_name = "CHANNEL:ADDRESS")]
-    to: Option<String>,
+    #[arg(long, value_name = "CHANNEL:ADDRESS", value_parser = parse_to)]
+    to: Option<To>,
     /// Makes repeating safe: the same key in the same conversation is the same message.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -54,6 +54,23 @@ pub struct SendCommand {
     json: bool,
     /// What to say.
     text: String,
+}
+
+/// Whom to write to; the API says whether there is such a channel and address.
+#[derive(Clone, Debug)]
+struct To {
+    channel: String,
+    address: String,
+}
+
+fn parse_to(text: &str) -> Result<To, String> {
+    let wrong = || "must be CHANNEL:ADDRESS, such as whatsapp:+4915112345678".to_owned();
+    let (channel, address) = text.split_once(':').ok_or_else(wrong)?;
+    if channel.is_empty() || address.is_empty() {
+        return Err(wrong());
+    }
+    let (channel, address) = (channel.to_owned(), address.to_owned());
+    Ok(To { channel, address })
 }
 
 /// Sends, and prints the answer.
@@ -71,10 +88,7 @@ pub async fn run(command: &SendCommand) -> anyhow::Result<()> {
         .build()?;
     let mut body = json!({ "content": { "type": "text", "text": command.text } });
     match (&command.to, command.conversation) {
-        (Some(to), _) => {
-            let (channel, address) = to
-                .split_once(':')
-                .context("--to is CHANNEL:ADDRESS, such as whatsapp:+4915112345678")?;
+        (Some(To { channel, address }), _) => {
             body["to"] = json!({ "channel": channel, "address": address });
         }
         (None, Some(conversation)) => body["conversation_id"] = json!(conversation),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chat4all_domain::UserId;
 use chat4all_service::auth::{Grant, Scope, mint};
 use chat4all_service::clock;
 use clap::Args;
@@ -13,6 +14,7 @@ use super::{Common, line};
 #[command(after_help = "\
 Examples:
   export CHAT4ALL_TOKEN=$(chat4all token --sub alice)
+  chat4all token --sub bob --json | jq -r .user_id          what others name bob by
   chat4all token --sub auditor --scope conversations:read --scope conversations:read:all --ttl 8h
 
 The secret and the issuer are those of the configuration (`auth`). Production tokens come from your identity provider.")]
@@ -28,7 +30,7 @@ pub struct TokenCommand {
     /// How long it counts: a number and s, m, h or d.
     #[arg(long, default_value = "1h", value_parser = parse_ttl)]
     ttl: Duration,
-    /// Print JSON: `{"token": …, "expires_in_s": …}`.
+    /// Print JSON: `{"token": …, "expires_in_s": …, "user_id": …}`.
     #[arg(long)]
     json: bool,
 }
@@ -62,7 +64,10 @@ pub async fn run(command: &TokenCommand) -> anyhow::Result<()> {
         clock::now(),
     );
     if command.json {
-        line(serde_json::json!({ "token": token, "expires_in_s": command.ttl.as_secs() }))?;
+        let user = UserId::derive(&auth.issuer, &command.sub);
+        line(serde_json::json!({
+            "token": token, "expires_in_s": command.ttl.as_secs(), "user_id": user,
+        }))?;
     } else {
         line(token)?;
     }

@@ -222,6 +222,7 @@ fn a_missing_scope_is_named() {
 fn every_reason_reads_well_and_repeats_nothing_of_the_token() {
     let all = [
         Error::Missing,
+        Error::NotBearer,
         Error::Empty,
         Error::Malformed,
         Error::Algorithm,
@@ -240,7 +241,8 @@ fn every_reason_reads_well_and_repeats_nothing_of_the_token() {
 async fn a_request_without_a_valid_token_is_answered_401_with_the_scheme() {
     for (value, says) in [
         (None, "There is no token"),
-        (Some("Basic YW5h"), "There is no token"),
+        (Some("Basic YW5h"), "The header `Authorization` has no"),
+        (Some("nonsense"), "The header `Authorization` has no"),
         (Some("Bearer"), "The token is empty"),
         (Some("Bearer "), "The token is empty"),
         (Some("Bearer nonsense"), "The token cannot be read"),

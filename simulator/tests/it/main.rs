@@ -9,6 +9,7 @@ mod control;
 mod errors;
 mod faults;
 mod load;
+mod page;
 mod send;
 mod support;
 mod webhooks;

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use chat4all_cli::embedded::{chat4all_program, temp_dir};
+use chat4all_domain::UserId;
 use serde_json::{Value, json};
 
 use super::terminal::{Terminal, wait_for};
@@ -50,6 +51,8 @@ fn as_ann(terminal: &Terminal) -> Terminal {
     let minted = terminal.done(&["token", "--sub", "ann", "--scope", scopes, "--json"]);
     let minted = minted.json();
     assert_eq!(minted["expires_in_s"], 3_600);
+    let user = UserId::derive("chat4all", "ann").to_string();
+    assert_eq!(minted["user_id"], user);
     terminal.with(&[("CHAT4ALL_TOKEN", minted["token"].as_str().unwrap())])
 }
 

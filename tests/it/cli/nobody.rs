@@ -151,6 +151,16 @@ fn a_message_for_nobody_is_told_of_both_ways_to_say_for_whom() {
     let both = [&into[..], &["--to", "whatsapp:1", "hello"]].concat();
     let said = terminal().refused(2, &both);
     assert!(said.contains("cannot be used with"), "{said}");
+    for to in ["+4915112345678", "whatsapp:", ":+4915112345678"] {
+        let said = terminal().refused(2, &["send", "--to", to, "hello"]);
+        assert!(said.contains("such as whatsapp:+49"), "{to}: {said}");
+    }
+}
+
+#[test]
+fn no_events_at_all_are_no_wish() {
+    let said = terminal().refused(2, &["log", "--limit", "0"]);
+    assert!(said.contains("'0'") && said.contains("1.."), "{said}");
 }
 
 #[test]

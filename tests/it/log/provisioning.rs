@@ -1,6 +1,9 @@
 //! Everything is made once; what an operator changed is told and left alone; what can never change refuses to start.
 
-use async_nats::jetstream::{self, stream::Compression};
+use std::slice;
+
+use async_nats::jetstream;
+use async_nats::jetstream::stream::{Compression, Config};
 use chat4all_domain::PartitionCount;
 use chat4all_nats::streams::{self, Drift, Error, Layout};
 use chat4all_nats::{Client, Log, log::Error as LogError};
@@ -132,16 +135,8 @@ async fn a_bucket_of_states_made_before_it_took_times_to_live_is_told() {
     let states = states.expect("there is such a bucket");
     let mut old = states.clone();
     old.allow_message_ttl = false;
-    broker.js.create_stream(old).await.unwrap();
-    let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
-    let told = [drift("KV_CHANNEL_STATE", "allow_msg_ttl", "true", "false")];
-    assert_eq!(report.drift, told);
-    let examined = streams::examine(&broker.js, &layout(1)).await.unwrap();
-    assert_eq!(examined.drift, told, "what the doctor looks at");
-    // What mends it: the broker takes the setting for a stream that is there.
-    broker.js.update_stream(states).await.unwrap();
-    let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
-    assert_eq!(report.drift, []);
+    let told = drift("KV_CHANNEL_STATE", "allow_msg_ttl", "true", "false");
+    is_told_and_can_be_mended(&broker, old, states, told).await;
 }
 
 #[tokio::test]
@@ -150,12 +145,8 @@ async fn a_stream_that_is_compressed_is_told_and_can_be_mended() {
     let wanted = streams::definitions(&layout(1)).remove(2);
     let mut old = wanted.clone();
     old.compression = Some(Compression::S2);
-    broker.js.create_stream(old).await.unwrap();
-    let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
-    let told = [drift("EVT-02", "compression", "none", "s2")];
-    assert_eq!(report.drift, told);
-    let examined = streams::examine(&broker.js, &layout(1)).await.unwrap();
-    assert_eq!(examined.drift, told, "what the doctor looks at");
+    let told = drift("EVT-02", "compression", "none", "s2");
+    is_told_and_can_be_mended(&broker, old, &wanted, told).await;
     for name in [streams::INBOUND, streams::PARKED] {
         let stream = broker.js.get_stream(name).await.unwrap();
         let compression = &stream.cached_info().config.compression;
@@ -164,8 +155,17 @@ async fn a_stream_that_is_compressed_is_told_and_can_be_mended() {
             "{name} is compressed"
         );
     }
+}
+
+/// `old` is there before anything is provisioned: it is left alone and told, until somebody makes it `wanted`.
+async fn is_told_and_can_be_mended(broker: &Empty, old: Config, wanted: &Config, told: Drift) {
+    broker.js.create_stream(old).await.unwrap();
+    let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
+    assert_eq!(report.drift, slice::from_ref(&told));
+    let examined = streams::examine(&broker.js, &layout(1)).await.unwrap();
+    assert_eq!(examined.drift, [told], "what the doctor looks at");
     // What mends it: the broker takes the setting for a stream that is there.
-    broker.js.update_stream(&wanted).await.unwrap();
+    broker.js.update_stream(wanted).await.unwrap();
     let report = streams::provision(&broker.js, &layout(1)).await.unwrap();
     assert_eq!(report.drift, []);
 }

@@ -182,7 +182,8 @@ impl fmt::Display for Shown<'_> {
         if let Some(seconds) = seconds_left(job) {
             write!(f, "; {:.1}/s, {seconds} s left", progress.per_s)?;
         }
-        write!(f, "  ({}, by {})", definition.what, definition.by_name)
+        let (what, by, at) = (&definition.what, &definition.by_name, definition.at);
+        write!(f, "  ({what}, by {by} at {at})")
     }
 }
 
@@ -221,11 +222,11 @@ mod tests {
     fn a_running_jobs_line_says_how_fast_it_is_and_how_long_it_takes_when_it_moves() {
         assert_eq!(
             Shown(&running(2.5)).to_string(),
-            "019ace5e-0000-7000-8000-000000000001  running    10 of 40: 7 redriven, 2 skipped, 1 refused; 2.5/s, 12 s left  (all, by anna)"
+            "019ace5e-0000-7000-8000-000000000001  running    10 of 40: 7 redriven, 2 skipped, 1 refused; 2.5/s, 12 s left  (all, by anna at 1970-01-01T00:00:00.000Z)"
         );
         assert_eq!(
             Shown(&running(0.0)).to_string(),
-            "019ace5e-0000-7000-8000-000000000001  running    10 of 40: 7 redriven, 2 skipped, 1 refused  (all, by anna)"
+            "019ace5e-0000-7000-8000-000000000001  running    10 of 40: 7 redriven, 2 skipped, 1 refused  (all, by anna at 1970-01-01T00:00:00.000Z)"
         );
     }
 }
