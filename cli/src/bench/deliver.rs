@@ -45,6 +45,8 @@ pub(super) fn takes(plan: &Plan) -> Duration {
 pub(super) async fn two_accounts() -> anyhow::Result<(Stack, Vec<String>)> {
     let stack = Stack::start(&[
         ("CHAT4ALL_CHANNELS__WHATSAPP_MAIN__RATE_PER_S", "1000"),
+        // A call has its place from its append on: on a full machine 64 places are not enough for one account alone.
+        ("CHAT4ALL_CHANNELS__WHATSAPP_MAIN__CONCURRENCY", "128"),
         ("CHAT4ALL_CHANNELS__WHATSAPP_TWO__RATE_PER_S", "1000"),
         ("CHAT4ALL_CHANNELS__WHATSAPP_TWO__KIND", "whatsapp"),
         ("CHAT4ALL_CHANNELS__WHATSAPP_TWO__PHONE_NUMBER_ID", NUMBER),
