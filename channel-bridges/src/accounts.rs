@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use async_nats::HeaderMap;
 use chat4all_domain::{AccountId, ChannelKind, Partition};
 use chat4all_nats::{Log, streams};
+use serde::de::DeserializeOwned;
 
 use crate::bucket::{self, Bucket};
 use crate::state::State;
 
+pub use crate::outbound::lanes::Retrying;
+
 /// Header of a low-water mark: how many deliveries wait for each account in that partition, as JSON.
 const WAITING: &str = "Chat4all-Waiting";
+/// Header beside it: of those, what waits for another try, as JSON.
+const RETRYING: &str = "Chat4all-Retrying";
 /// Others write, too: so often a change is tried anew.
 const TRIES: u32 = 20;
 
@@ -22,11 +27,20 @@ pub struct Accounts {
     marks: Bucket,
 }
 
+/// What is not handed over yet through an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many deliveries.
+    pub deliveries: usize,
+    /// Of those, what waits for another try.
+    pub retrying: Option<Retrying>,
+}
+
 /// Why an account could not be looked at, or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The broker is away, or has no such bucket.
-    #[error("the states of accounts are out of reach")]
+    #[error("what is known of accounts is out of reach")]
     Away(#[source] bucket::Error),
     /// Not what a bridge writes: of a newer release, or by hand.
     #[error("the state of account `{key}` cannot be read")]
@@ -104,7 +118,7 @@ impl Accounts {
         }
     }
 
-    /// How many deliveries wait to be handed over through each account, as the bridges said last (they do once a second);
+    /// What waits to be handed over through each account, as the bridges said last (they do once a second);
     /// `None` when no bridge of that kind ever said so.
     ///
     /// # Errors
@@ -112,21 +126,23 @@ impl Accounts {
     pub async fn waiting(
         &self,
         kind: ChannelKind,
-    ) -> Result<Option<BTreeMap<AccountId, usize>>, Error> {
-        let mut all = None;
+    ) -> Result<Option<BTreeMap<AccountId, Waiting>>, Error> {
+        let mut all: Option<BTreeMap<AccountId, Waiting>> = None;
         for partition in self.log.partitions().all() {
             let mark = self.marks.last(&mark_key(&kind, partition)).await;
             let Some(mark) = mark.map_err(Error::Away)? else {
                 continue;
             };
-            let Some(header) = mark.headers.get(WAITING) else {
+            let Some(counts) = header::<usize>(&mark.headers, WAITING) else {
                 continue;
             };
-            let counts: BTreeMap<AccountId, usize> =
-                serde_json::from_str(header.as_str()).unwrap_or_default();
             let all = all.get_or_insert_with(BTreeMap::new);
             for (account, count) in counts {
-                *all.entry(account).or_default() += count;
+                all.entry(account).or_default().deliveries += count;
+            }
+            for (account, retrying) in header(&mark.headers, RETRYING).unwrap_or_default() {
+                let one = all.entry(account).or_default();
+                one.retrying = Some(one.retrying.map_or(retrying, |all| all.and(retrying)));
             }
         }
         Ok(all)
@@ -134,11 +150,24 @@ impl Accounts {
 }
 
 /// What goes beside a low-water mark.
-pub(crate) fn waiting_header(waiting: &BTreeMap<AccountId, usize>) -> HeaderMap {
-    let text = serde_json::to_string(waiting).expect("ids and numbers");
+pub(crate) fn waiting_headers(
+    waiting: &BTreeMap<AccountId, usize>,
+    retrying: &BTreeMap<AccountId, Retrying>,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(WAITING, text.as_str());
+    let waiting = serde_json::to_string(waiting).expect("ids and numbers");
+    headers.insert(WAITING, waiting.as_str());
+    if !retrying.is_empty() {
+        let retrying = serde_json::to_string(retrying).expect("ids, numbers, times and words");
+        headers.insert(RETRYING, retrying.as_str());
+    }
     headers
+}
+
+/// What a mark has beside it, by account. A value that cannot be read, of a newer release, says nothing.
+fn header<T: DeserializeOwned>(headers: &HeaderMap, name: &str) -> Option<BTreeMap<AccountId, T>> {
+    let text = headers.get(name)?.as_str();
+    Some(serde_json::from_str(text).unwrap_or_default())
 }
 
 /// The key of a low-water mark.

@@ -1,6 +1,7 @@
 //! `chat4all doctor`: nothing to say of a system that is well, and for each thing that is broken a sentence and a remedy.
 
 mod broker;
+mod channels;
 mod log;
 mod nodes;
 mod readers;
@@ -239,6 +240,8 @@ async fn a_running_system_is_well_and_what_is_broken_in_it_is_named() {
     let said = ask(&variables);
     said.is_well();
     assert!(!said.answer.to_string().contains("has stopped account"));
+
+    channels::who_waits_for_another_try_is_told(&variables, &ask).await;
 
     roles::an_amber_check_is_a_notice(&variables);
 

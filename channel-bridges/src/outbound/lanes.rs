@@ -3,11 +3,15 @@
 //! One lane per (account, conversation, recipient), in the order of the log. Only a lane's head may be sent, and the next one
 //! only when the log says how that went: a retry never lets a later message overtake, and delays nobody in another lane.
 
+mod retrying;
+
 use std::collections::{BTreeMap, HashMap};
 
 use chat4all_domain::delivery::{self, Entry, Event, FailureClass, Operation, Status};
 use chat4all_domain::message;
 use chat4all_domain::{AccountId, ChannelKind, ConversationId, Delivery, ParticipantId, Timestamp};
+
+pub use retrying::Retrying;
 
 /// What lanes carry today; edits and reactions will be other operations of the same delivery.
 pub const SEND: Operation = Operation::Send;
@@ -113,6 +117,8 @@ struct Lane {
     /// By place.
     queue: BTreeMap<u64, (delivery::Id, u16)>,
     busy: bool,
+    /// Until when its head waits for another try, and why.
+    waits: Option<(Timestamp, FailureClass)>,
 }
 
 /// Everything open in one partition, for one kind of channel.
@@ -332,6 +338,7 @@ impl Lanes {
             if lane.busy {
                 return Next::Busy;
             }
+            lane.waits = None;
             let Some((id, n)) = lane.queue.first_entry().map(|entry| *entry.get()) else {
                 self.lanes.remove(key);
                 return Next::Empty;
@@ -353,6 +360,12 @@ impl Lanes {
             if let Some(moment) = not_before.map(|moment| moment.min(item.expires))
                 && moment > now
             {
+                let unsure = entry.in_flight.is_some().then_some(FailureClass::Unsure);
+                // Nobody tries what expires first.
+                let class = unsure
+                    .or(item.streak.class)
+                    .filter(|_| moment < item.expires);
+                lane.waits = class.map(|class| (moment, class));
                 return Next::At(moment);
             }
             lane.busy = true;

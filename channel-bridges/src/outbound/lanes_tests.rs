@@ -287,6 +287,39 @@ fn what_stands_in_one_envelope_counts_once_for_each_lane_whoever_tells_of_it_fir
 }
 
 #[test]
+fn who_waits_for_another_try_is_counted_with_the_first_of_them_and_why() {
+    let mut lanes = lanes();
+    lanes.accepted(message(1), 10, &to(&[1, 2, 3, 4]));
+    let attempts = [attempted(0, 1), attempted(1, 1), attempted(2, 1)];
+    lanes.folded(delivery_of(1), 11, &attempts);
+    let outcomes = [
+        deferred(0, 1, 30, FailureClass::Transient),
+        deferred(1, 1, 20, FailureClass::Pair),
+    ];
+    lanes.folded(delivery_of(1), 12, &outcomes);
+    let none = BTreeMap::new();
+    assert_eq!(lanes.retrying(), none, "nobody has asked yet");
+    // The first two wait, the third's outcome is missing, the fourth is under way.
+    assert_eq!(next(&mut lanes, 1, 5), Next::At(at(30)));
+    assert_eq!(next(&mut lanes, 2, 5), Next::At(at(20)));
+    assert!(matches!(next(&mut lanes, 3, 10), Next::At(_)));
+    goes(&mut lanes, 4, 5);
+    let waits = |lanes: &Lanes| {
+        let all = lanes.retrying();
+        let one = *all.get(&lane(1).account)?;
+        assert_eq!(all.len(), 1);
+        Some((one.recipients, one.next, one.class))
+    };
+    assert_eq!(waits(&lanes), Some((3, at(20), FailureClass::Pair)));
+    goes(&mut lanes, 2, 20);
+    assert_eq!(waits(&lanes), Some((2, at(25), FailureClass::Unsure)));
+    goes(&mut lanes, 3, 25);
+    assert_eq!(waits(&lanes), Some((1, at(30), FailureClass::Transient)));
+    goes(&mut lanes, 1, 30);
+    assert_eq!(lanes.retrying(), none);
+}
+
+#[test]
 fn the_logs_own_word_replaces_a_state_that_is_as_new() {
     let mut lanes = lanes();
     lanes.accepted(message(1), 10, &to(&[1]));

@@ -19,7 +19,7 @@ use crate::accounts::{self, mark_key};
 use crate::clock;
 use crate::mark::Mark;
 use crate::outbound::attempt::{self, Desk, Ended};
-use crate::outbound::lanes::{Head, LaneKey, Lanes, Next, Touched};
+use crate::outbound::lanes::{Head, LaneKey, Lanes, Next, Retrying, Touched};
 use crate::outbound::outcome::State;
 use crate::outbound::verdict::scheduled;
 use crate::outbound::{Error, Worker, text};
@@ -63,9 +63,17 @@ struct Owner {
     storing: JoinSet<u64>,
     not_stored: BTreeMap<u64, usize>,
     mark: Mark,
-    /// What the bucket says: the mark, and how much waits for which account.
-    marked: (u64, BTreeMap<AccountId, usize>),
+    /// What the bucket says.
+    marked: Marked,
     counted: i64,
+}
+
+/// A mark, how much waits for which account, and what of it for another try.
+#[derive(PartialEq)]
+struct Marked {
+    place: u64,
+    waiting: BTreeMap<AccountId, usize>,
+    retrying: BTreeMap<AccountId, Retrying>,
 }
 
 impl Owner {
@@ -99,7 +107,11 @@ impl Owner {
             not_stored: BTreeMap::new(),
             mark,
             // What an owner before said may not be true any more.
-            marked: (u64::MAX, BTreeMap::new()),
+            marked: Marked {
+                place: u64::MAX,
+                waiting: BTreeMap::new(),
+                retrying: BTreeMap::new(),
+            },
             counted: 0,
         }
     }
@@ -358,14 +370,17 @@ impl Owner {
             self.not_stored.keys().next().copied(),
         ];
         let lowest = lowest.into_iter().flatten().min();
-        let mark = lowest.map_or(position, |lowest| position.min(lowest - 1));
-        let waiting = self.lanes.waiting();
-        if self.marked.0 == mark && self.marked.1 == *waiting {
+        let place = lowest.map_or(position, |lowest| position.min(lowest - 1));
+        let marked = Marked {
+            place,
+            waiting: self.lanes.waiting().clone(),
+            retrying: self.lanes.retrying(),
+        };
+        if self.marked == marked {
             return;
         }
-        let headers = accounts::waiting_header(waiting);
-        let marked = (mark, waiting.clone());
-        match self.mark.set(mark, headers, &self.desk.lease).await {
+        let headers = accounts::waiting_headers(&marked.waiting, &marked.retrying);
+        match self.mark.set(place, headers, &self.desk.lease).await {
             Ok(true) => self.marked = marked,
             Ok(false) => {}
             Err(error) => warn!(error = %Chain(&error), "the low-water mark cannot be written now"),

@@ -11,14 +11,14 @@ use chat4all_nats::reader::{Feed, Keep, Spec};
 use chat4all_nats::{Log, Stored, streams, subject};
 use chat4all_service::telemetry::trace::TRACEPARENT;
 use clap::Args;
-use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{Common, line, note, open_log, parse_id};
+use super::{Common, line, note, open_log, parse_id, parse_limit};
 
 /// How long one read of the log may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ pub struct LogCommand {
     #[arg(long, short)]
     follow: bool,
     /// Stop after so many events.
-    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true, value_parser = parse_limit)]
     limit: usize,
     /// Show texts, names and addresses too.
     #[arg(long)]

@@ -65,6 +65,17 @@ fn lacks_something(error: &Error) -> bool {
     })
 }
 
+/// How many of something, as a flag has it.
+///
+/// # Errors
+/// What would be right.
+pub fn parse_limit(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(limit @ 1..) => Ok(limit),
+        Ok(0) | Err(_) => Err("expected a whole number, at least 1"),
+    }
+}
+
 /// An id as a flag has it. What was given instead the library says by itself.
 ///
 /// # Errors

@@ -45,8 +45,8 @@ pub struct SendCommand {
     /// Makes repeating safe: the same key in the same conversation is the same message.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Print the message's status whenever it is another one when looked at (ten times a second), until READ or FAILED, for at most
-    /// this many seconds, 30 if none are said.
+    /// Print the message's status whenever it is another one when looked at (ten times a second), and why it waits or has failed, until
+    /// READ or FAILED, for at most this many seconds, 30 if none are said. Exit code 0 says that it was accepted.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30")]
     watch: Option<u64>,
     /// Print JSON.
@@ -133,7 +133,7 @@ async fn watch(
         text(accepted, "message_id"),
     );
     let url = format!("{base}/v1/conversations/{conversation}/messages/{message}");
-    let (begun, mut seen) = (Instant::now(), String::new());
+    let (begun, mut seen, mut why) = (Instant::now(), String::new(), String::new());
     while begun.elapsed() < patience {
         let position = text(accepted, "position");
         let request = client
@@ -143,16 +143,15 @@ async fn watch(
         let shown = answer(base, request).await?;
         // A message that nobody outside gets has no status: being shown is all there is to see.
         let status = shown["status"].as_str().unwrap_or("SHOWN").to_owned();
-        if status != seen {
+        let because = because(&shown);
+        if (&status, &because) != (&seen, &why) {
             if command.json {
                 line(&shown)?;
             } else {
-                line(format_args!(
-                    "{status:<10} after {} ms",
-                    begun.elapsed().as_millis()
-                ))?;
+                let ms = begun.elapsed().as_millis();
+                line(format_args!("{status:<10} after {ms} ms{because}"))?;
             }
-            seen = status;
+            (seen, why) = (status, because);
         }
         if matches!(seen.as_str(), "READ" | "FAILED") || shown["deliveries"] == json!([]) {
             return Ok(());
@@ -171,6 +170,25 @@ async fn watch(
         patience.as_secs()
     );
     Ok(())
+}
+
+/// Why the message has failed, or waits: `: RECIPIENT_NOT_REACHABLE, provider code 131026`, of the first delivery that does. Empty if none
+/// does.
+fn because(shown: &Value) -> String {
+    let mut deliveries = shown["deliveries"].as_array().into_iter().flatten();
+    let moment = match shown["status"].as_str() {
+        Some("FAILED") => "failed_at",
+        Some(_) | None => "waiting_until",
+    };
+    let Some(delivery) = deliveries.find(|delivery| delivery[moment].is_string()) else {
+        return String::new();
+    };
+    let reason = text(delivery, "failure_reason");
+    let code = delivery["provider_code"].as_str();
+    let code = code.map_or_else(String::new, |code| format!(", provider code {code}"));
+    let until = delivery["waiting_until"].as_str();
+    let until = until.map_or_else(String::new, |until| format!(", tried again at {until}"));
+    format!(": {reason}{code}{until}")
 }
 
 async fn answer(base: &str, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {

@@ -6,6 +6,7 @@ use chat4all_domain::UserId;
 use chat4all_service::auth::{Grant, Scope, mint};
 use chat4all_service::clock;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::{Common, line};
 
@@ -22,7 +23,7 @@ pub struct TokenCommand {
     #[command(flatten)]
     common: Common,
     /// Whom it is for: the `sub` claim.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     sub: String,
     /// What it allows; may be repeated or separated by commas. Without it: writing and reading one's own.
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', value_parser = parse_scope)]

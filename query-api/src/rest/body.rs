@@ -323,7 +323,7 @@ pub struct Delivery {
     address: Option<String>,
     #[schema(value_type = String)]
     status: Status,
-    /// The furthest that its channel reports.
+    /// The furthest that its channel ever reports, not how far this one has come.
     #[schema(value_type = String)]
     highest_status: Status,
     generation: u32,

@@ -16,6 +16,9 @@ use super::explain::{explain, json_problem};
 use super::others::with_others;
 use crate::problem::{Code, Problem};
 
+/// What is said to a body beyond the limit.
+pub(super) const TOO_LARGE: &str = "The body is larger than this route takes: at most `http.body_limit_bytes` (262144 unless set), of a webhook `bridges.webhook_body_limit_bytes`.";
+
 /// A JSON body, which is an object. Other content types are 415, a body that is not JSON 400, one that does not fit 422 with a
 /// pointer to each mistake.
 #[derive(Clone, Copy, Debug)]
@@ -110,10 +113,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
             .map(Self)
             .map_err(|refused: BytesRejection| {
                 if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    Problem::new(
-                        Code::PayloadTooLarge,
-                        "The body is larger than this route takes.",
-                    )
+                    Problem::new(Code::PayloadTooLarge, TOO_LARGE)
                 } else {
                     Problem::new(Code::Malformed, "The body ended before it was complete.")
                 }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
 
+use super::extract::TOO_LARGE;
 use super::observe::observe;
 use crate::config;
 use crate::metrics::Metrics;
@@ -116,7 +117,7 @@ async fn plain_to_problem(response: Response) -> Response {
         return response;
     };
     let detail = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => "The body is larger than this route takes.",
+        StatusCode::PAYLOAD_TOO_LARGE => TOO_LARGE,
         _ => code.title(),
     };
     let mut problem = Problem::new(code, detail).into_response();

@@ -6,14 +6,14 @@ mod breaker;
 mod probes;
 mod rebuilt;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use chat4all_channel_bridges::accounts::Accounts;
+use chat4all_channel_bridges::accounts::{Accounts, Retrying, Waiting};
 use chat4all_channel_bridges::config::Account;
 use chat4all_channel_bridges::state::{Decision, Held, State};
-use chat4all_domain::Timestamp;
 use chat4all_domain::delivery::{Entry, Event, FailureClass, Reason, Status};
+use chat4all_domain::{AccountId, Timestamp};
 use chat4all_service::metrics::Metrics;
 use serde_json::{Value, json};
 
@@ -85,6 +85,21 @@ async fn a_wait_until_tomorrow_is_the_same_after_a_kill_and_its_lane_does_not_ov
     let wait = moment.unix_ms() - before.unix_ms();
     assert!((86_400_000..86_460_000).contains(&wait), "{wait} ms");
     let first_place = first.revision.get();
+    // Whoever looks is told: both wait, for one recipient, until then.
+    let accounts = Accounts::new(&stage.node.log);
+    let told = Some(Waiting {
+        deliveries: 2,
+        retrying: Some(Retrying {
+            recipients: 1,
+            next: moment,
+            class: FailureClass::Later24h,
+        }),
+    });
+    let waiting = || async { accounts.waiting(KIND).await.unwrap() };
+    let of_account = |all: &Option<BTreeMap<AccountId, Waiting>>| {
+        all.as_ref().and_then(|all| all.get(&account_id()).copied())
+    };
+    until(waiting, |all| of_account(all) == told).await;
     bridges.kill().await;
     stage.forget_leases().await;
     let bridges = stage.worker("bridges-2", &Metrics::new(), true).await;
@@ -131,11 +146,13 @@ async fn an_operators_pause_holds_for_all_workers_and_for_those_to_come_and_fail
     // What waits is told within a second or so, account by account.
     let accounts = Accounts::new(&stage.node.log);
     let waiting = || async { accounts.waiting(KIND).await.unwrap() };
+    let told = Waiting {
+        deliveries: 60,
+        retrying: None,
+    };
     until(waiting, |waiting| {
-        waiting
-            .as_ref()
-            .and_then(|all| all.get(&account_id()).copied())
-            == Some(60)
+        let all = waiting.as_ref();
+        all.and_then(|all| all.get(&account_id())) == Some(&told)
     })
     .await;
     one.kill().await;

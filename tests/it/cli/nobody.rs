@@ -159,8 +159,16 @@ fn a_message_for_nobody_is_told_of_both_ways_to_say_for_whom() {
 
 #[test]
 fn no_events_at_all_are_no_wish() {
-    let said = terminal().refused(2, &["log", "--limit", "0"]);
-    assert!(said.contains("'0'") && said.contains("1.."), "{said}");
+    for limit in ["0", "-1", "many"] {
+        let flag = format!("--limit={limit}");
+        for command in [&["log", &flag][..], &["dlq", "ls", &flag]] {
+            let said = terminal().refused(2, command);
+            let words = said.contains(limit) && said.contains("at least 1");
+            assert!(words, "{command:?}: {said}");
+        }
+    }
+    let said = terminal().refused(2, &["token", "--sub", ""]);
+    assert!(said.contains("a value is required"), "{said}");
 }
 
 #[test]

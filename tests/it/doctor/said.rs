@@ -73,17 +73,20 @@ impl Said {
 
 /// The command, with nothing of the surrounding shell.
 pub fn command(variables: &Variables, arguments: &[&str]) -> Command {
+    let mut command = chat4all(variables);
+    command.arg("doctor").args(arguments);
+    command
+}
+
+/// The program, with nothing of the surrounding shell.
+pub fn chat4all(variables: &Variables) -> Command {
     let mut command = Command::new(chat4all_program().unwrap());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CHAT4ALL_") {
             command.env_remove(name);
         }
     }
-    command
-        .arg("doctor")
-        .args(arguments)
-        .envs(variables)
-        .stdin(Stdio::null());
+    command.envs(variables).stdin(Stdio::null());
     command
 }
 

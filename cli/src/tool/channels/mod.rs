@@ -2,6 +2,8 @@
 
 mod row;
 
+pub use row::wait_for_another_try;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
@@ -38,7 +40,8 @@ enum What {
     #[command(after_help = "\
 States: active; paused (by an operator); held (the account must be repaired: one message a minute tries it); breaker open
 (its provider fails too often: one message tries it at the time shown); throttled (the provider wants fewer calls until
-then). Deliveries waiting are as of a second ago, while bridges run.
+then). Deliveries waiting are as of a second ago, while bridges run; of an active account, `why` says which recipients wait
+for another try.
 
 Examples:
   chat4all channels ls
@@ -115,9 +118,14 @@ const RESUME: Decide = Decide {
     nothing_to_do: "is held by nothing that can be resumed: this reason is not kept",
 };
 
-type Kinds = BTreeMap<AccountId, ChannelKind>;
+/// Accounts, by their ids.
+pub type Kinds = BTreeMap<AccountId, ChannelKind>;
 
-fn kinds(config: &Config) -> anyhow::Result<Kinds> {
+/// The accounts of a configuration, and at which kind of provider each is.
+///
+/// # Errors
+/// An id that is none.
+pub fn kinds(config: &Config) -> anyhow::Result<Kinds> {
     let kind = |(id, channel): (&String, &Channel)| {
         let kind = match channel {
             Channel::WhatsApp(_) => ChannelKind::WhatsApp,
@@ -145,7 +153,7 @@ async fn list(accounts: &Accounts, kinds: &Kinds, json: bool) -> anyhow::Result<
 async fn row(accounts: &Accounts, kind: ChannelKind, id: &AccountId) -> anyhow::Result<Row> {
     let state = accounts.state(kind, id).await?;
     let waiting = accounts.waiting(kind).await?;
-    let waiting = waiting.map(|all| all.get(id).copied().unwrap_or(0));
+    let waiting = waiting.map(|all| all.get(id).copied().unwrap_or_default());
     Ok(Row::new((kind, id), state, waiting, now()))
 }
 

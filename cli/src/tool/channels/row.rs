@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chat4all_channel_bridges::accounts::{Retrying, Waiting};
 use chat4all_channel_bridges::state::{Broken, Decision, Held, State};
 use chat4all_domain::{AccountId, ChannelKind, Timestamp};
 use serde::Serialize;
@@ -17,6 +18,9 @@ pub struct Row {
     since: Option<Timestamp>,
     /// Deliveries that are not handed over yet, as of about a second ago; null while no bridge ever ran.
     waiting: Option<usize>,
+    /// Recipients whose next delivery waits for another try, of those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retrying: Option<Retrying>,
     #[serde(skip_serializing_if = "Option::is_none")]
     paused: Option<Decision>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,17 +44,22 @@ impl Row {
     pub fn new(
         (channel, account): (ChannelKind, &AccountId),
         state: State,
-        waiting: Option<usize>,
+        waiting: Option<Waiting>,
         now: Timestamp,
     ) -> Self {
         let throttled_until = state.throttled_until.filter(|until| *until > now);
-        let (word, since, why) = said(&state, throttled_until, now);
+        let (word, since, mut why) = said(&state, throttled_until, now);
+        let retrying = waiting.and_then(|waiting| waiting.retrying);
+        if let Some(retrying) = retrying.filter(|_| why.is_empty()) {
+            why = wait_for_another_try(&retrying);
+        }
         Self {
             account: account.clone(),
             channel,
             state: word,
             since,
-            waiting,
+            waiting: waiting.map(|waiting| waiting.deliveries),
+            retrying,
             paused: state.paused,
             resumed: state.resumed,
             held: state.held,
@@ -58,6 +67,19 @@ impl Row {
             throttled_until,
             why,
         }
+    }
+}
+
+/// `6 recipients wait for another try, the first (TRANSIENT) at 2026-…`
+pub fn wait_for_another_try(retrying: &Retrying) -> String {
+    let Retrying {
+        recipients, next, ..
+    } = retrying;
+    let class = serde_json::to_value(retrying.class).unwrap_or_default();
+    let class = class.as_str().unwrap_or("unknown");
+    match recipients {
+        1 => format!("1 recipient waits for another try ({class}) at {next}"),
+        _ => format!("{recipients} recipients wait for another try, the first ({class}) at {next}"),
     }
 }
 
@@ -117,7 +139,8 @@ impl fmt::Display for Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chat4all_domain::delivery::Reason;
+    use chat4all_domain::delivery::{FailureClass, Reason};
+    use serde_json::json;
     use std::time::Duration;
 
     fn at(seconds: u64) -> Timestamp {
@@ -126,7 +149,16 @@ mod tests {
 
     fn shown(state: State) -> Row {
         let account = "whatsapp-main".parse().unwrap();
-        Row::new((ChannelKind::WhatsApp, &account), state, Some(311), at(100))
+        let waiting = Waiting {
+            deliveries: 311,
+            retrying: None,
+        };
+        Row::new(
+            (ChannelKind::WhatsApp, &account),
+            state,
+            Some(waiting),
+            at(100),
+        )
     }
 
     fn held(probe_at: u64) -> Option<Held> {
@@ -183,6 +215,52 @@ mod tests {
         ];
         let lines = states.map(|state| shown(state).to_string());
         insta::assert_snapshot!([&[Row::HEAD.to_owned()], &lines[..]].concat().join("\n"));
+    }
+
+    #[test]
+    fn an_active_account_says_who_waits_for_another_try_and_one_that_is_held_says_that() {
+        let account = "whatsapp-main".parse().unwrap();
+        let row = |state: State, recipients| {
+            let retrying = Some(Retrying {
+                recipients,
+                next: at(130),
+                class: FailureClass::Transient,
+            });
+            let waiting = Waiting {
+                deliveries: 26,
+                retrying,
+            };
+            let row = Row::new(
+                (ChannelKind::WhatsApp, &account),
+                state,
+                Some(waiting),
+                at(100),
+            );
+            serde_json::to_value(row).unwrap()
+        };
+        let [one, six] = [1, 6].map(|recipients| row(State::default(), recipients));
+        let moment = at(130);
+        let waits = format!("1 recipient waits for another try (TRANSIENT) at {moment}");
+        assert_eq!(
+            (&one["state"], &one["why"]),
+            (&"active".into(), &waits.into())
+        );
+        let wait = format!("6 recipients wait for another try, the first (TRANSIENT) at {moment}");
+        assert_eq!(six["why"], wait);
+        let expected = json!({"recipients": 6, "next": moment, "class": "TRANSIENT"});
+        assert_eq!((&six["waiting"], &six["retrying"]), (&26.into(), &expected));
+        let held = State {
+            held: held(160),
+            ..State::default()
+        };
+        let held = row(held, 6);
+        assert!(
+            held["why"]
+                .as_str()
+                .unwrap()
+                .contains("INACTIVE_CREDENTIAL")
+        );
+        assert_eq!(held["retrying"], expected);
     }
 
     #[test]

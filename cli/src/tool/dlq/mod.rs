@@ -14,7 +14,7 @@ use chat4all_service::Config;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Common, line, note};
+use super::{Common, line, note, parse_limit};
 use filter::Which;
 use stores::{Cursor, LeftOut, Stores};
 
@@ -101,7 +101,7 @@ struct Ls {
     #[command(flatten)]
     which: Which,
     /// At most so many.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = parse_limit)]
     limit: usize,
     /// Go on behind this place, as the last page showed it.
     #[arg(long, value_name = "PLACE")]

@@ -1,8 +1,10 @@
 //! The accounts at providers, by what the bridges have learnt about them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chat4all_domain::Timestamp;
+use chat4all_channel_bridges::accounts::{Accounts, Retrying};
+use chat4all_domain::{AccountId, Timestamp};
 use chat4all_nats::{Client, Log, streams};
 use chat4all_service::{Config, clock};
 use futures::TryStreamExt as _;
@@ -10,22 +12,66 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::finding::{Area, Finding};
+use crate::tool::channels::{self, wait_for_another_try};
 
-/// How long all of it may take: without a leader the list of keys may begin and not end.
+/// How long each of the two looks may take: without a leader the list of keys may begin and not end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Looks at what stands in the bucket about each account.
-pub async fn look(config: &Config, client: &Client) -> Vec<Finding> {
+/// Looks at what stands in the bucket about each account, and, where there is a log, at who waits for another try.
+pub async fn look(config: &Config, client: &Client, log: Option<&Log>) -> Vec<Finding> {
+    let mut found = states(config, client).await;
+    let Some(log) = log else {
+        return found;
+    };
+    match timeout(PATIENCE, retrying(config, log)).await {
+        Ok(Ok(retrying)) => {
+            let told = retrying.iter();
+            found.extend(told.map(|(account, retrying)| retries(account, retrying)));
+        }
+        Ok(Err(error)) => found.push(unread("what waits for another try", &error)),
+        Err(late) => found.push(unread("what waits for another try", &late.into())),
+    }
+    found
+}
+
+fn unread(what: &str, error: &anyhow::Error) -> Finding {
+    Finding::wrong(
+        Area::Channels,
+        format!("{what} cannot be read: {error:#}"),
+        "the buckets CHANNEL_STATE and LANES",
+        "`chat4all provision` makes them; otherwise look at the broker",
+    )
+}
+
+/// What the bridges said last of the accounts of this configuration.
+async fn retrying(config: &Config, log: &Log) -> anyhow::Result<Vec<(AccountId, Retrying)>> {
+    let accounts = Accounts::new(log);
+    let kinds = channels::kinds(config)?;
+    let mut all = Vec::new();
+    for kind in kinds.values().collect::<BTreeSet<_>>() {
+        let waiting = accounts.waiting(*kind).await?.unwrap_or_default();
+        let known = waiting.into_iter().filter(|(id, _)| kinds.contains_key(id));
+        all.extend(known.filter_map(|(id, waiting)| Some((id, waiting.retrying?))));
+    }
+    Ok(all)
+}
+
+fn retries(account: &AccountId, retrying: &Retrying) -> Finding {
+    Finding::notice(
+        Area::Channels,
+        format!("account `{account}`: {}", wait_for_another_try(retrying)),
+        "a provider that takes a message at the first try",
+        "nothing, if it is few and passes: each is tried again by itself, ever later, and nothing is lost; `chat4all log \
+         --follow --type DeliveryDeferred` says why. If many wait: is the provider down (its status page), is the network?",
+    )
+}
+
+async fn states(config: &Config, client: &Client) -> Vec<Finding> {
     let entries = timeout(PATIENCE, entries(config, client)).await;
     let entries = match entries.unwrap_or_else(|late| Err(late.into())) {
         Ok(entries) => entries,
         Err(error) => {
-            return vec![Finding::wrong(
-                Area::Channels,
-                format!("the accounts' states cannot be read: {error:#}"),
-                "the bucket CHANNEL_STATE",
-                "`chat4all provision` makes it; otherwise look at the broker",
-            )];
+            return vec![unread("the accounts' states", &error)];
         }
     };
     let now = Timestamp::from(clock::now());

@@ -112,7 +112,10 @@ async fn look(config: &Config, command: &DoctorCommand, seen: &mut Seen) {
     if let Some(client) = &client
         && seen.wants(Area::Channels)
     {
-        seen.add(Area::Channels, accounts::look(config, client).await);
+        seen.add(
+            Area::Channels,
+            accounts::look(config, client, log.as_ref()).await,
+        );
     }
     if seen.wants(Area::Roles) {
         // Whoever asks for nothing else wants an answer; for others the roles may run on other machines.

@@ -9,6 +9,8 @@ use chat4all_service::Chain;
 
 use super::finding::{Area, Finding};
 
+/// The only one that a restart of the broker takes away.
+const IN_MEMORY: &str = "KV_LEASES";
 /// From here on somebody should think of more room, in percent.
 const FILLING_PERCENT: u64 = 80;
 /// So many streams are named at most; the others are counted.
@@ -66,18 +68,30 @@ fn refused(error: &Error) -> Finding {
 
 fn findings(examined: &Examined) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !examined.missing.is_empty() {
-        found.push(Finding::wrong(
-            Area::Log,
-            format!("not on the broker: {}", examined.missing.join(", ")),
-            "every stream and bucket of the log",
-            "`chat4all provision`; it changes nothing that is there. If events have been lost with them: `chat4all restore`",
-        ));
-    }
+    found.extend(missing(&examined.missing));
     found.extend(examined.drift.iter().map(differs));
     found.extend(examined.standing.iter().flat_map(standing));
     found.extend(behind(&examined.standing));
     found
+}
+
+fn missing(missing: &[String]) -> Option<Finding> {
+    let mend = match missing {
+        [] => return None,
+        [only] if only == IN_MEMORY => {
+            "nothing after a restart of the broker: the bucket is in its memory, and workers make it anew within some seconds; \
+             `chat4all provision` makes it, too"
+        }
+        _ => {
+            "`chat4all provision`; it changes nothing that is there. If events have been lost with them: `chat4all restore`"
+        }
+    };
+    Some(Finding::wrong(
+        Area::Log,
+        format!("not on the broker: {}", missing.join(", ")),
+        "every stream and bucket of the log",
+        mend,
+    ))
 }
 
 fn differs(drift: &Drift) -> Finding {
@@ -272,6 +286,33 @@ mod tests {
             says(all),
             ["node-3 is away or behind with its copies of 5 streams: A, B, C and 2 more"]
         );
+    }
+
+    #[test]
+    fn what_a_restart_takes_away_is_no_reason_to_restore() {
+        let mends = |missing: &[&str]| {
+            let missing: Vec<_> = missing.iter().map(|&name| name.to_owned()).collect();
+            super::missing(&missing).map(|finding| finding.mend)
+        };
+        assert_eq!(mends(&[]), None);
+        let leases = mends(&["KV_LEASES"]).unwrap();
+        assert!(
+            !leases.contains("restore") && leases.contains("anew"),
+            "{leases}"
+        );
+        for more in [&["EVT-00"][..], &["EVT-00", "KV_LEASES"]] {
+            assert!(mends(more).unwrap().contains("chat4all restore"));
+        }
+        let definitions = streams::definitions(&Layout {
+            partitions: chat4all_domain::PartitionCount::new(8).unwrap(),
+            replicas: 1,
+            max_bytes: 1 << 20,
+        });
+        let memory = definitions
+            .into_iter()
+            .filter(|one| one.storage == jetstream::stream::StorageType::Memory);
+        let memory: Vec<_> = memory.map(|one| one.name).collect();
+        assert_eq!(memory, [IN_MEMORY]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use chat4all_domain::Timestamp;
 use chat4all_projector::rebuild::{Phase, Progress};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -151,9 +152,9 @@ fn pace(progress: &Progress, took: Duration) -> Pace {
 
 fn as_text(progress: &Progress, pace: &Pace) -> String {
     let (folded, total) = (progress.folded(), progress.total());
-    let so_far = || {
-        let percent = (folded * 100).checked_div(total).unwrap_or(100);
-        format!("{folded} of {total} events ({percent} %)")
+    let so_far = || match (folded * 100).checked_div(total) {
+        Some(percent) => format!("{folded} of {total} events ({percent} %)"),
+        None => "no event folded yet".to_owned(),
     };
     match &progress.phase {
         Phase::Waiting(Some(holder)) => format!(
@@ -166,7 +167,7 @@ fn as_text(progress: &Progress, pace: &Pace) -> String {
             },
             holder.address,
             holder.backend_pid,
-            holder.since,
+            Timestamp::from(holder.since),
             so_far()
         ),
         Phase::Waiting(None) => "waiting      somebody else is rebuilding".to_owned(),
@@ -197,7 +198,7 @@ fn as_json(progress: &Progress, pace: &Pace) -> Value {
     let holder = match &progress.phase {
         Phase::Waiting(holder) => holder.as_ref().map(|holder| {
             json!({ "backend_pid": holder.backend_pid, "name": holder.name, "address": holder.address,
-                    "since": holder.since.to_string() })
+                    "since": Timestamp::from(holder.since) })
         }),
         _ => None,
     };
