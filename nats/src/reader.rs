@@ -9,7 +9,7 @@
 //! - what is not above the own position was read before: acknowledged and dropped;
 //! - on a gap, what is missing is read directly from the log, then the reader goes on;
 //! - every 5 s without a message, and after every error or reconnect, the log is asked what comes next (a lost *last*
-//!   message leaves no gap).
+//!   message leaves no gap); what was asked of the durable through a connection is lost with it, so that is asked anew first.
 //!
 //! A feed with a filter (one subject of a stream that others share) cannot count on neighbouring sequences; there, every
 //! gap is checked with one direct read of what comes next on the subject.
@@ -92,6 +92,8 @@ pub struct Feed {
     log: Log,
     spec: Spec,
     pull: Option<Pull>,
+    /// The connection when the pull was opened, or one before.
+    pulled_through: u64,
     /// The last sequence given to the caller.
     position: u64,
     /// The last sequence taken from the stream: everything up to here is given or ready.
@@ -147,6 +149,7 @@ impl Feed {
             log,
             spec,
             pull: None,
+            pulled_through: 0,
             position: after,
             tail: after,
             folded: after,
@@ -164,7 +167,7 @@ impl Feed {
         feed.refuse_a_position_ahead().await?;
         feed.make_durable().await?;
         feed.reset_durable().await?;
-        feed.pull = Some(feed.open_pull().await?);
+        feed.pull_anew().await?;
         Ok(feed)
     }
 
@@ -240,7 +243,14 @@ impl Feed {
     /// One message from the durable, or what the log has when the durable is silent or in doubt.
     async fn fetch(&mut self) -> Result<(), Error> {
         self.acknowledge_what_is_due().await;
-        if self.doubtful || self.is_reconnected() {
+        if self.is_another(self.pulled_through) {
+            // Nobody answers what was asked through a connection before: until the pull notices its silence, others' messages
+            // would be missing while everything looks level.
+            self.doubtful = true;
+            self.pull = None;
+            self.reopen().await;
+        }
+        if self.doubtful || self.is_another(self.connection) {
             let silent = std::mem::take(&mut self.silent);
             self.catch_up().await;
             if !self.ready.is_empty() {
@@ -250,7 +260,8 @@ impl Feed {
                 return Ok(());
             }
         }
-        let level = !self.doubtful && self.pending == 0 && self.pull.is_some();
+        let answered = self.pull.is_some() && self.pulled_through == self.connection;
+        let level = !self.doubtful && self.pending == 0 && answered;
         if level {
             self.current.set(self.connection);
         }
@@ -288,10 +299,11 @@ impl Feed {
         }
     }
 
-    fn is_reconnected(&self) -> bool {
+    /// Whether the connection that is up is another one.
+    fn is_another(&self, than: u64) -> bool {
         self.log
             .connection()
-            .is_some_and(|connection| connection != self.connection)
+            .is_some_and(|connection| connection != than)
     }
 
     fn patience(&self) -> Duration {
@@ -450,11 +462,19 @@ impl Feed {
         }
     }
 
+    async fn pull_anew(&mut self) -> Result<(), Error> {
+        // Looked at before: what a later connection loses is another doubt.
+        let through = self.log.connection().unwrap_or_default();
+        self.pull = Some(self.open_pull().await?);
+        self.pulled_through = through;
+        Ok(())
+    }
+
     /// Opens the pull again, or tries once more later; makes the durable anew if somebody deleted it.
     async fn reopen(&mut self) {
         self.doubtful = true;
-        match self.open_pull().await {
-            Ok(pull) => self.pull = Some(pull),
+        match self.pull_anew().await {
+            Ok(()) => {}
             Err(error) => {
                 debug!(%error, "cannot open the pull yet");
                 tokio::time::sleep(Duration::from_millis(100)).await;

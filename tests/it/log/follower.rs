@@ -7,6 +7,7 @@ use chat4all_domain::delivery::Operation;
 use chat4all_domain::{Delivery, Partition, Position};
 use chat4all_nats::Store;
 use chat4all_nats::follower::Follower;
+use futures::TryStreamExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -181,13 +182,31 @@ async fn with_the_broker_away_or_hung_the_cache_is_not_believed() {
     scene.node.nats.kill().await;
     scene.until_current(false).await;
     scene.node.nats.restart().await.unwrap();
-    scene
-        .theirs
-        .execute(&id(1), attempt(0, 2, "theirs"), context(20))
-        .await
-        .unwrap();
+    let command = attempt(0, 2, "theirs");
+    let written = scene.theirs.execute(&id(1), command, context(20));
+    let written = written.await.unwrap();
+    // It may have been level before that was written: then it comes a moment later.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    assert!(scene.follower.reach(written.position, deadline).await);
     scene.until_current(true).await;
     assert_eq!(scene.attempts().await, 2);
+}
+
+/// A broker that was away has no consumer of its memory and no open request any more. Until whoever follows has asked anew, what
+/// others append does not come, and nothing says so.
+#[tokio::test]
+async fn after_a_restart_of_the_broker_the_cache_is_believed_only_when_it_was_asked_anew() {
+    let mut scene = Scene::start().await;
+    for number in 1..=3 {
+        scene.node.nats.kill().await;
+        scene.until_current(false).await;
+        scene.node.nats.restart().await.unwrap();
+        scene.until_current(true).await;
+        let stream = scene.node.log.stream(scene.partition);
+        let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+        let follows = |name: &String| name.starts_with("follow-delivery-");
+        assert!(names.iter().any(follows), "restart {number}: {names:?}");
+    }
 }
 
 /// What was on its way when a connection broke is lost without a word: no error, no gap, no missed heartbeat.
