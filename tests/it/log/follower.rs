@@ -182,8 +182,8 @@ async fn with_the_broker_away_or_hung_the_cache_is_not_believed() {
     scene.node.nats.kill().await;
     scene.until_current(false).await;
     scene.node.nats.restart().await.unwrap();
-    let command = attempt(0, 2, "theirs");
-    let written = scene.theirs.execute(&id(1), command, context(20));
+    let (one, command) = (id(1), attempt(0, 2, "theirs"));
+    let written = scene.theirs.execute(&one, command, context(20));
     let written = written.await.unwrap();
     // It may have been level before that was written: then it comes a moment later.
     let deadline = Instant::now() + Duration::from_secs(20);
