@@ -13,6 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 LIMIT_S = 600
+# What these print is worth reading, also when all is well: how long a restart took.
+TOLD = ["waiting_sharing::held"]
 
 
 def binaries():
@@ -46,7 +48,7 @@ def run(job):
     except subprocess.TimeoutExpired as late:
         passed, said = False, (late.stdout or b"") + f"\nlonger than {LIMIT_S} s".encode()
     print(f"{'PASS' if passed else 'FAIL'} [{time.monotonic() - begun:8.3f}s] {title} {name}", flush=True)
-    if not passed:
+    if not passed or any(one in name for one in TOLD):
         print(said.decode(errors="replace"), flush=True)
     return passed
 

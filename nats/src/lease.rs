@@ -8,7 +8,9 @@
 //! of (deletions are published to the key's subject) and taken at once. What was taken or renewed without our hearing of it (the
 //! broker's answer was late) is found under our name, and is ours.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod share;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::direct::{self, Stored};
-use crate::{Log, streams};
+use share::{Seen, seen, share};
+
+use crate::{Log, direct, streams};
 
 /// How often a lease is renewed.
 pub const RENEW_EVERY: Duration = Duration::from_secs(3);
@@ -111,6 +114,7 @@ pub fn join(
         gained,
         returned_to,
         held: BTreeMap::new(),
+        stands_still: false,
     };
     tasks.spawn(keeper.run(returned, stop.clone()));
     leases
@@ -123,6 +127,8 @@ struct Keeper {
     gained: mpsc::UnboundedSender<Lease>,
     returned_to: mpsc::UnboundedSender<Partition>,
     held: BTreeMap<Partition, Held>,
+    /// It was said that work stands still because leases are not renewed.
+    stands_still: bool,
 }
 
 struct Held {
@@ -131,20 +137,6 @@ struct Held {
     revision: u64,
     /// Somebody else has it now: there is nothing to give back.
     lost: bool,
-}
-
-/// What the bucket says about a role.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Seen {
-    workers: BTreeSet<String>,
-    taken: BTreeMap<Partition, Entry>,
-}
-
-/// The entry of a partition that somebody has.
-#[derive(Debug, PartialEq, Eq)]
-struct Entry {
-    worker: String,
-    revision: u64,
 }
 
 impl Keeper {
@@ -169,6 +161,7 @@ impl Keeper {
                     {
                         bucket = None;
                     }
+                    self.tell_what_stands_still();
                 }
                 Some(message) = next(&mut published), if !soon => {
                     if given_back(&message) {
@@ -267,6 +260,21 @@ impl Keeper {
             }
         }))
         .await;
+    }
+
+    /// Says once for all of them that partitions stand still because they could not be renewed.
+    fn tell_what_stands_still(&mut self) {
+        let late = self
+            .held
+            .iter()
+            .filter(|(_, held)| !held.lost && held.shared.since_renewed() >= STOP_STARTING_AFTER);
+        let late: Vec<_> = late.map(|(partition, _)| partition.to_string()).collect();
+        if !late.is_empty() && !self.stands_still {
+            let (role, late) = (&self.role, late.join(" "));
+            let after = STOP_STARTING_AFTER.as_secs();
+            warn!(role = %role, "the leases of `{role}` on partitions {late} could not be renewed for {after} s: nothing new is begun there until they are");
+        }
+        self.stands_still = !late.is_empty();
     }
 
     async fn look(&self) -> Option<Seen> {
@@ -439,60 +447,4 @@ async fn revision_of_ours(bucket: &kv::Store, key: &str, worker: &str) -> Option
     let entry = entry.ok()?.ok()??;
     let ours = entry.operation == kv::Operation::Put && entry.value == worker.as_bytes();
     ours.then_some(entry.revision)
-}
-
-/// Worker r of n has P/n, and one more while r < P mod n.
-fn share(partitions: u8, workers: &BTreeSet<String>, worker: &str) -> usize {
-    let (partitions, n) = (usize::from(partitions), workers.len());
-    match workers.iter().position(|name| name == worker) {
-        Some(r) => partitions / n + usize::from(r < partitions % n),
-        // Our own entry has not shown up yet.
-        None => 0,
-    }
-}
-
-fn seen(entries: &[Stored], prefix: &str) -> Seen {
-    let mut seen = Seen::default();
-    for entry in entries {
-        // A deleted entry leaves a mark until it ages out.
-        if entry.headers.get("KV-Operation").is_some() {
-            continue;
-        }
-        let Some(key) = entry.subject.strip_prefix(prefix) else {
-            continue;
-        };
-        match key.strip_prefix("worker.") {
-            Some(worker) => drop(seen.workers.insert(worker.to_owned())),
-            None => {
-                let worker = String::from_utf8_lossy(&entry.payload).into_owned();
-                let revision = entry.sequence;
-                let partition = key.parse().ok().and_then(Partition::new);
-                seen.taken
-                    .extend(partition.map(|partition| (partition, Entry { worker, revision })));
-            }
-        }
-    }
-    seen
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_partition_has_exactly_one_worker_and_shares_differ_by_one_at_most() {
-        for partitions in 1..=64 {
-            for n in 1..=9_u8 {
-                let workers: BTreeSet<_> = (0..n).map(|i| format!("w{i}")).collect();
-                let shares: Vec<_> = workers
-                    .iter()
-                    .map(|w| share(partitions, &workers, w))
-                    .collect();
-                assert_eq!(shares.iter().sum::<usize>(), usize::from(partitions));
-                let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
-                assert!(most - least <= 1, "{shares:?}");
-            }
-        }
-        assert_eq!(share(8, &BTreeSet::new(), "w0"), 0);
-    }
 }

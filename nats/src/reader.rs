@@ -18,13 +18,12 @@
 //!
 //! Source: docs/adr/0004-reading.md.
 
+mod current;
 mod durable;
 mod pull;
 mod spec;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::Subject;
@@ -34,6 +33,7 @@ use tracing::debug;
 use crate::Log;
 use crate::direct::{self, Stored};
 
+pub use current::Current;
 pub use spec::{Keep, Spec};
 
 use pull::{Offered, Pull};
@@ -117,24 +117,6 @@ pub struct Feed {
     pending: u64,
     /// Whether everything that the log is known to have was given out, and had its effect.
     current: Current,
-}
-
-/// Whether a [`Feed`] is level with the log. Cheap to clone; starts as "no".
-#[derive(Clone, Debug, Default)]
-pub struct Current(Arc<AtomicU64>);
-
-impl Current {
-    /// Whether it is level, through the connection that `log` has now: after a reconnect it is not, until it has asked.
-    pub fn holds(&self, log: &Log) -> bool {
-        log.connection()
-            .is_some_and(|connection| self.0.load(Ordering::Acquire) == connection)
-    }
-    fn set(&self, connection: u64) {
-        self.0.store(connection, Ordering::Release);
-    }
-    fn clear(&self) {
-        self.0.store(0, Ordering::Release);
-    }
 }
 
 impl Feed {

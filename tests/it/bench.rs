@@ -76,6 +76,7 @@ fn accepting_and_seeing_and_taking_webhooks_in() {
         ("(a) bare publishes, 64 in flight", false),
         ("(b1) messages accepted, 64 in flight", false),
         ("rate of (b1) / (a), 64 in flight", true),
+        ("rate of bare publishes by HTTP / (a), 64 in flight", false),
         ("p50 of (b1) / (a), 1 in flight", true),
         ("p99 of (b1) − (a) at half load", true),
         (

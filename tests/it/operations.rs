@@ -1,12 +1,13 @@
 //! The `nats …` commands of docs/operations.md: the tool itself is not fetched, so each is taken apart, and what it would do is
 //! done on a running system through the same API. That shows that streams, buckets, keys, subjects and sequences of the page
 //! exist and that the broker allows what it says; that the tool takes these words is shown by nothing here. The `psql …` commands
-//! are typed as they stand ([`psql`]), those of ours are understood ([`mod@chat4all`]).
+//! are typed as they stand ([`psql`]), those of ours are understood ([`mod@chat4all`]) and typed ([`typed`]).
 
 mod chat4all;
 pub mod psql;
 mod query;
 mod room;
+mod typed;
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! Accepting: `POST /v1/messages` into conversations with nobody outside, against bare publishes of the same bytes.
+//! Accepting: `POST /v1/messages` into conversations with nobody outside, against bare publishes of the same bytes, also such that
+//! come by HTTP.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use chat4all_domain::message;
 use serde_json::Value;
 
 use super::aim::Aim;
+use super::bare::Bare;
 use super::load::{Operation, Run, closed, open};
 use super::plan::Plan;
 use super::post::Post;
@@ -29,6 +31,8 @@ impl Operation for Post {
 struct Rounds {
     raw: Vec<Run>,
     ours: Vec<Run>,
+    /// Bare publishes that come by HTTP.
+    bare: Vec<Run>,
 }
 
 impl Rounds {
@@ -36,32 +40,31 @@ impl Rounds {
         runs.iter().map(value).collect()
     }
 
-    /// Each of ours, and the mean of the raw runs right before and right after.
-    fn pairs(&self, value: impl Fn(&Run) -> f64) -> Vec<(f64, f64)> {
+    /// Each of these, and the mean of the raw runs right before and right after.
+    fn pairs(&self, these: &[Run], value: impl Fn(&Run) -> f64) -> Vec<(f64, f64)> {
         let around = self
             .raw
             .windows(2)
             .map(|pair| f64::midpoint(value(&pair[0]), value(&pair[1])));
-        let ours = self.ours.iter().map(&value);
-        ours.zip(around).collect()
+        these.iter().map(&value).zip(around).collect()
     }
 
-    /// Ours in relation to that mean.
-    fn ratio(&self, value: impl Fn(&Run) -> f64) -> Vec<f64> {
-        let pairs = self.pairs(value).into_iter();
-        pairs.map(|(ours, raw)| ours / raw).collect()
+    /// These in relation to that mean.
+    fn ratio(&self, these: &[Run], value: impl Fn(&Run) -> f64) -> Vec<f64> {
+        let pairs = self.pairs(these, value).into_iter();
+        pairs.map(|(these, raw)| these / raw).collect()
     }
 
-    /// How much more ours is than that mean.
-    fn more(&self, value: impl Fn(&Run) -> f64) -> Vec<f64> {
-        let pairs = self.pairs(value).into_iter();
-        pairs.map(|(ours, raw)| ours - raw).collect()
+    /// How much more these are than that mean.
+    fn more(&self, these: &[Run], value: impl Fn(&Run) -> f64) -> Vec<f64> {
+        let pairs = self.pairs(these, value).into_iter();
+        pairs.map(|(these, raw)| these - raw).collect()
     }
 }
 
 pub(super) fn takes(plan: &Plan) -> Duration {
-    // Bare and ours, one and many in flight, and both at half load; each of the three begins with one more that is bare.
-    Duration::from_secs(15) + plan.runs(6 * plan.rounds + 3)
+    // Bare, ours and bare by HTTP, one and many in flight, and two of them at half load; each begins with one more that is bare.
+    Duration::from_secs(15) + plan.runs(8 * plan.rounds + 3)
 }
 
 /// # Errors
@@ -76,6 +79,7 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
     let bytes = template.bytes();
     let publish = Publish::prepare(&target.layout()?, CONVERSATIONS, template).await?;
     report.synced("bare publishes", publish.sync(target.client()).await?);
+    let bare = Bare::start(&publish, &post).await?;
     let times = plan.times();
     let mut most = (f64::NAN, f64::NAN);
     for in_flight in IN_FLIGHT {
@@ -95,11 +99,13 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
             let ended = Instant::now();
             target.catch_up(&log).await?;
             level.push(ended.elapsed().as_secs_f64() * 1e3);
+            let bare = closed(Arc::clone(&bare), in_flight, times);
+            rounds.bare.push(bare.await?);
             let raw = closed(Arc::clone(&publish), in_flight, times);
             rounds.raw.push(raw.await?);
         }
         let name = |what: &str| format!("{what}, {in_flight} in flight");
-        let (raw, ours) = (&rounds.raw, &rounds.ours);
+        let (raw, ours, bare) = (&rounds.raw, &rounds.ours, &rounds.bare);
         report.add(
             name("(a) bare publishes"),
             "/s",
@@ -110,16 +116,23 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
             "/s",
             &Rounds::each(ours, Run::rate),
         );
+        let what = name("bare publishes by HTTP, one handler that does nothing else");
+        report.add(what, "/s", &Rounds::each(bare, Run::rate));
         if in_flight == 1 {
             let p50 = |run: &Run| run.percentile_ms(0.5);
             report.add(name("(a) p50"), "ms", &Rounds::each(raw, p50));
             report.add(name("(b1) p50"), "ms", &Rounds::each(ours, p50));
             let aim = Aim::AtMost(1.3);
-            report.aim(name("p50 of (b1) / (a)"), "×", &rounds.ratio(p50), aim);
+            let ratio = rounds.ratio(ours, p50);
+            report.aim(name("p50 of (b1) / (a)"), "×", &ratio, aim);
+            let what = name("p50 of bare publishes by HTTP / (a)");
+            report.add(what, "×", &rounds.ratio(bare, p50));
         } else {
             let aim = Aim::AtLeast(0.8);
-            let ratio = rounds.ratio(Run::rate);
+            let ratio = rounds.ratio(ours, Run::rate);
             report.aim(name("rate of (b1) / (a)"), "×", &ratio, aim);
+            let what = name("rate of bare publishes by HTTP / (a)");
+            report.add(what, "×", &rounds.ratio(bare, Run::rate));
             let mean = |runs: &[Run]| runs.iter().map(Run::rate).sum::<f64>() / runs.len() as f64;
             most = (mean(raw), mean(ours));
         }
@@ -161,7 +174,8 @@ async fn half_load(
     report.add("(a) p99 at half load, open loop", "ms", &raw);
     let ours = Rounds::each(&rounds.ours, p99);
     report.add("(b1) p99 at half load, open loop", "ms", &ours);
-    let (more, aim) = (rounds.more(p99), Aim::AtMost(5.0));
+    let more = rounds.more(&rounds.ours, p99);
+    let aim = Aim::AtMost(5.0);
     report.aim("p99 of (b1) − (a) at half load", "ms", &more, aim);
     Ok(())
 }
@@ -193,8 +207,11 @@ mod tests {
         let rounds = Rounds {
             raw: runs(&[10, 30, 50]),
             ours: runs(&[10, 10]),
+            bare: runs(&[20, 20]),
         };
-        assert_eq!(rounds.ratio(Run::rate), [0.5, 0.25]);
-        assert_eq!(rounds.more(Run::rate), [-10.0, -30.0]);
+        let (ours, bare) = (&rounds.ours, &rounds.bare);
+        assert_eq!(rounds.ratio(ours, Run::rate), [0.5, 0.25]);
+        assert_eq!(rounds.more(ours, Run::rate), [-10.0, -30.0]);
+        assert_eq!(rounds.ratio(bare, Run::rate), [1.0, 0.5]);
     }
 }

@@ -7,6 +7,7 @@
 
 mod accept;
 mod aim;
+mod bare;
 mod cold;
 mod conversations;
 mod deliver;

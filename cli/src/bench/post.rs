@@ -29,6 +29,16 @@ impl Post {
         })
     }
 
+    /// The same posts to another place.
+    pub fn at(&self, url: String) -> Self {
+        Self {
+            client: self.client.clone(),
+            url,
+            authorization: self.authorization.clone(),
+            conversations: self.conversations.clone(),
+        }
+    }
+
     /// Posts message number `n`; what was answered.
     ///
     /// # Errors

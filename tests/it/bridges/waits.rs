@@ -1,8 +1,9 @@
 //! What waits, and for whom: a wait until tomorrow, an operator's pause, a customer's limit, several workers at one account.
-//! How an account is tried that waits as a whole is in [`probes`], when its breaker opens in [`breaker`], and whether a wait ends
-//! at a worker that found it on the log in [`rebuilt`].
+//! How an account is tried that waits as a whole is in [`probes`], when its breaker opens in [`breaker`], what a pause lets go on in
+//! [`paused`], and whether a wait ends at a worker that found it on the log in [`rebuilt`].
 
 mod breaker;
+mod paused;
 mod probes;
 mod rebuilt;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,11 @@ impl System {
         command.args(arguments).stdin(Stdio::null());
         command.envs(&self.env).envs(self.settings.clone());
         command
+    }
+
+    /// Where it keeps its data and logs.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The process of a role or server.

@@ -1,5 +1,5 @@
-//! The `chat4all` commands of the pages: the command line takes each with its flags and values. What each does is tested where
-//! it is made.
+//! The `chat4all` commands of the pages: the command line takes each with its flags and values. Those of docs/operations.md are
+//! typed in [`typed`](super::typed), too.
 
 use chat4all_cli::args::Cli;
 use clap::Parser as _;
@@ -41,8 +41,13 @@ fn taken(command: &[String]) -> Result<(), String> {
     }
 }
 
-/// Word by word: at the beginning, behind variables, or as what another command takes.
+/// With an id wherever the page leaves one out.
 fn commands(page: &str) -> Vec<Vec<String>> {
+    commands_of(page, filled)
+}
+
+/// Word by word, each as `filled` makes it: at the beginning, behind variables, or as what another command takes.
+pub fn commands_of(page: &str, filled: impl Fn(&str) -> String) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for line in code(page) {
         let line = line.split(" #").next().unwrap_or_default();
@@ -53,19 +58,19 @@ fn commands(page: &str) -> Vec<Vec<String>> {
             if before.ends_with("$(") || variables.all(|word| word.contains('=')) {
                 let rest = line[at + PROGRAM.len()..].split(')').next();
                 let words = words(rest.unwrap_or_default());
-                found.push(words.into_iter().map(filled).collect());
+                found.push(words.iter().map(|word| filled(word)).collect());
             }
         }
     }
     found
 }
 
-fn filled(word: String) -> String {
-    match word.as_str() {
+fn filled(word: &str) -> String {
+    match word {
         "…" | "<conversation>" | "<message>" | "<job>" => ID.to_owned(),
         "<account>" => "whatsapp-main".to_owned(),
         "failed-delivery:…" => format!("failed-delivery:{ID}:{ID}:0"),
-        _ => word,
+        _ => word.to_owned(),
     }
 }
 

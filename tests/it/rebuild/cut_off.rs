@@ -56,6 +56,8 @@ async fn killed_in_the_middle_it_leaves_live_alone_and_the_next_one_does_it() {
         (&3_900.into(), &3_900.into())
     );
     assert_eq!(told["partitions"].as_array().map(Vec::len), Some(8));
+    let rate = told["events_per_second"].as_u64();
+    assert!(rate.is_some_and(|rate| rate > 0), "{told}");
     assert_ne!(identity(&stack).await, before);
     for reader in reading {
         assert!(reader.end().await > 0);

@@ -73,8 +73,12 @@ impl Rebuilding {
         }
     }
 
-    pub async fn ended(mut self) -> Result<Outcome, Error> {
-        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await;
+    pub async fn ended(self) -> Result<Outcome, Error> {
+        self.ended_within(PATIENCE).await
+    }
+
+    pub async fn ended_within(mut self, patience: Duration) -> Result<Outcome, Error> {
+        let ended = tokio::time::timeout(patience, self.task.join_next()).await;
         let last = self.progress.borrow().clone();
         ended
             .unwrap_or_else(|_| panic!("the rebuild does not end: {last:?}"))

@@ -13,4 +13,5 @@ mod shared;
 pub mod site;
 mod three;
 mod token;
+mod unrenewed;
 mod woken;

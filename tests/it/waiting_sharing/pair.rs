@@ -47,6 +47,30 @@ async fn a_burst_beyond_what_one_customer_may_get_delays_that_customer_alone() {
     assert_eq!(taken[&busy], texts(BURST + 2), "in order, and none twice");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_more_than_the_burst_arrives_when_the_provider_lets_it() {
+    let system = System::start().await;
+    let busy = phone(0);
+    // The provider's own limit: 45 at once, then one in six seconds.
+    let limit = json!({"to": busy, "fault": {"kind": "pair_limit"}});
+    system.fault(limit).await;
+    let group = system.group("ana", std::slice::from_ref(&busy)).await;
+    let mut said = Vec::new();
+    for i in 0..=BURST {
+        said.push(system.say("ana", &group, &format!("{i}")).await);
+    }
+    for accepted in &said {
+        system.read("ana", accepted).await;
+    }
+    let taken = system.taken().await;
+    let (first, last) = (&taken[0], &taken[taken.len() - 1]);
+    let apart = last.at_unix_ms - first.at_unix_ms;
+    println!("the last {apart} ms after the first");
+    assert!(apart >= 6_000, "{apart} ms");
+    let texts: Vec<_> = (0..=BURST).map(|i| i.to_string()).collect();
+    assert_eq!(by_number(&taken)[&busy], texts, "in order, and none twice");
+}
+
 /// How often a lane was told to wait for a pair.
 async fn pair_waits(system: &System) -> usize {
     let log = log_of(&system.env).await;

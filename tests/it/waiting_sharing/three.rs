@@ -33,6 +33,7 @@ async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_
     // One of each: whoever works on redrives, and a projector that nobody starts again.
     let redriver = leases(&system, "redrive").await[&0].clone();
     let projector = projectors.extras.keys().next().unwrap().clone();
+    let mut changed = Instant::now();
     let killed = bridges.kill(&system, &redriver).await;
     projectors.kill(&system, &projector).await;
     let dead = [redriver, projector];
@@ -47,10 +48,11 @@ async fn three_workers_share_evenly_and_do_so_again_when_one_is_killed_and_when_
     for team in [&mut projectors, &mut bridges] {
         // `up` starts its own again, and nobody the others.
         if team.extras.len() < 2 {
-            team.grow(&system, &[2, 3, 3]).await;
+            changed = team.grow(&system, &[2, 3, 3]).await;
         }
     }
-    even(&system, &[2, 3, 3], EVEN, "even again after the kills").await;
+    let left = EVEN.saturating_sub(changed.elapsed());
+    even(&system, &[2, 3, 3], left, "even again after the kills").await;
     load.goes_on().await;
 
     let forgotten = kill(system.process("nats-server").unwrap()).await;
@@ -81,6 +83,7 @@ async fn two_of_three_have_half_each_when_nobody_starts_the_killed_third_again()
     let projector = projectors.extras.keys().next().unwrap().clone();
     let bridge = bridges.extras.keys().next().unwrap().clone();
     let groups = groups_in(&system, &partitions_of(&system, &bridge).await).await;
+    let changed = Instant::now();
     projectors.kill(&system, &projector).await;
     let killed = bridges.kill(&system, &bridge).await;
     // Nothing was under way in these, so nothing else is waited for.
@@ -98,7 +101,8 @@ async fn two_of_three_have_half_each_when_nobody_starts_the_killed_third_again()
         println!("{} was called {after:.1?} after the kill", call.to);
         assert!(after <= TAKEN_OVER, "{after:?}");
     }
-    even(&system, &[4, 4], EVEN, "even again with two").await;
+    let left = EVEN.saturating_sub(changed.elapsed());
+    even(&system, &[4, 4], left, "even again with two").await;
 }
 
 /// The partitions that a bridge has.
@@ -142,9 +146,10 @@ impl Team {
         }
     }
 
-    /// One more, when it has its share.
-    async fn grow(&mut self, system: &System, wanted: &[usize]) {
+    /// One more, when it has its share; when it was started.
+    async fn grow(&mut self, system: &System, wanted: &[usize]) -> Instant {
         let before: BTreeSet<_> = leases(system, self.shares).await.into_values().collect();
+        let started = Instant::now();
         let extra = Extra::start(system, self.role).await;
         let look = async || leases(system, self.shares).await;
         let even = |leases: &BTreeMap<u8, String>| shares(leases) == wanted;
@@ -155,6 +160,7 @@ impl Team {
             panic!("{new:?} are new");
         };
         self.extras.insert(name.clone(), extra);
+        started
     }
 
     /// Kills the worker of that name; when it was seen dead.

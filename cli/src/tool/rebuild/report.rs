@@ -265,6 +265,7 @@ mod tests {
             as_text(&progress, &pace),
             "folding      500 of 1500 events (33 %), 50 events/s, 20 s left"
         );
+        assert_eq!(as_list(&progress), "  00: 300/900  01: 200/600");
         assert_eq!(
             as_json(&progress, &pace),
             json!({
