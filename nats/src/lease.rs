@@ -10,7 +10,7 @@
 
 mod share;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ pub fn join(
         gained,
         returned_to,
         held: BTreeMap::new(),
-        stands_still: false,
+        unrenewed: BTreeSet::new(),
     };
     tasks.spawn(keeper.run(returned, stop.clone()));
     leases
@@ -127,8 +127,8 @@ struct Keeper {
     gained: mpsc::UnboundedSender<Lease>,
     returned_to: mpsc::UnboundedSender<Partition>,
     held: BTreeMap<Partition, Held>,
-    /// It was said that work stands still because leases are not renewed.
-    stands_still: bool,
+    /// What stands still because it cannot be renewed, and was said to.
+    unrenewed: BTreeSet<Partition>,
 }
 
 struct Held {
@@ -262,19 +262,21 @@ impl Keeper {
         .await;
     }
 
-    /// Says once for all of them that partitions stand still because they could not be renewed.
+    /// Says of each partition once that it stands still because it could not be renewed. Behind the renewals: who was frozen and
+    /// wakes asks first.
     fn tell_what_stands_still(&mut self) {
-        let late = self
-            .held
-            .iter()
-            .filter(|(_, held)| !held.lost && held.shared.since_renewed() >= STOP_STARTING_AFTER);
-        let late: Vec<_> = late.map(|(partition, _)| partition.to_string()).collect();
-        if !late.is_empty() && !self.stands_still {
-            let (role, late) = (&self.role, late.join(" "));
-            let after = STOP_STARTING_AFTER.as_secs();
-            warn!(role = %role, "the leases of `{role}` on partitions {late} could not be renewed for {after} s: nothing new is begun there until they are");
+        let late = self.held.iter().filter(|(_, held)| {
+            let kept = !held.shared.asked_back.is_cancelled();
+            kept && held.shared.since_renewed() >= STOP_STARTING_AFTER
+        });
+        let late: BTreeSet<_> = late.map(|(partition, _)| *partition).collect();
+        let new = late.difference(&self.unrenewed).map(Partition::to_string);
+        let new: Vec<_> = new.collect();
+        if !new.is_empty() {
+            let (role, new, after) = (&self.role, new.join(" "), STOP_STARTING_AFTER.as_secs());
+            warn!(role = %role, "the leases of `{role}` on partitions {new} could not be renewed for {after} s: nothing new is begun there until they are");
         }
-        self.stands_still = !late.is_empty();
+        self.unrenewed = late;
     }
 
     async fn look(&self) -> Option<Seen> {

@@ -12,7 +12,7 @@ use super::{change, decided, lanes_wait, shows, texts};
 use crate::bridges::stage::{KIND, Posted, Stage, account_id, conversation, number, until};
 
 /// How long the provider takes for a call, so that a pause comes in the middle of it.
-const CALL_MS: u64 = 3_000;
+const CALL_MS: u64 = 8_000;
 /// What a message that is to expire is worth sending for.
 const SHORT: Duration = Duration::from_millis(1_500);
 const LANES: usize = 30;
@@ -21,7 +21,7 @@ const LANES: usize = 30;
 async fn a_call_that_is_out_when_an_operator_pauses_is_finished_and_nothing_follows_it() {
     let stage = Stage::start().await;
     let bridges = stage.bridges().await;
-    let slow = json!({"fault": {"kind": "latency", "ms": [CALL_MS, CALL_MS]}});
+    let slow = json!({"count": 1, "fault": {"kind": "latency", "ms": [CALL_MS, CALL_MS]}});
     stage.fault(slow).await;
     let lane = conversation();
     let first = stage.post(lane, &[number(1)], "first").await;
