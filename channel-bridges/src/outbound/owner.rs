@@ -365,6 +365,10 @@ impl Owner {
         self.counted = open;
         let position = self.feed.position();
         self.feed.folded(position).await;
+        // Before everything is folded less seems to wait than does.
+        if !self.level {
+            return;
+        }
         let lowest = [
             self.lanes.lowest_open(),
             self.not_stored.keys().next().copied(),

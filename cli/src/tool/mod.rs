@@ -30,7 +30,7 @@ pub use run::{CtrlC, Unheard, complain, line, main, note, say};
 pub use servers::{
     FROM_UP, about, broker, broker_config, broker_later, database, layout, nats_place, open_log,
 };
-pub use who::who;
+pub use who::{parse_name, who};
 
 /// Flags that every command with a configuration has.
 #[derive(Debug, Args)]

@@ -5,6 +5,15 @@ pub fn who(said: Option<&str>) -> String {
     named(said, |name| std::env::var(name).ok())
 }
 
+/// What `--by` takes: a name that somebody can be asked by.
+pub fn parse_name(text: &str) -> Result<String, &'static str> {
+    let text = text.trim();
+    match text.chars().count() {
+        1..=100 => Ok(text.to_owned()),
+        _ => Err("1 to 100 characters"),
+    }
+}
+
 fn named(said: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> String {
     let names = ["SUDO_USER", "USER", "LOGNAME"];
     let set = names.iter().filter_map(|name| variable(name));
@@ -16,6 +25,14 @@ fn named(said: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_has_something_to_read() {
+        assert_eq!(parse_name(" anna "), Ok("anna".to_owned()));
+        for none in ["", "  ", &"a".repeat(101)] {
+            assert!(parse_name(none).is_err(), "{none:?}");
+        }
+    }
 
     #[test]
     fn somebody_is_named_by_what_they_say_by_their_login_or_by_the_id_of_their_user() {

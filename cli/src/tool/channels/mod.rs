@@ -13,7 +13,7 @@ use chat4all_domain::{AccountId, ChannelKind, Timestamp};
 use chat4all_service::{Config, clock, config::Channel};
 use clap::{Args, Subcommand};
 
-use super::{Common, line, open_log, who};
+use super::{Common, line, open_log, parse_name, who};
 use row::Row;
 
 /// Flags of `chat4all channels`.
@@ -77,7 +77,7 @@ struct Word {
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
     /// Who you are; without it, who is logged in.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     by: Option<String>,
     /// Print JSON.
     #[arg(long)]

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::tool::{line, note, open_log, parse_id, who};
+use crate::tool::{line, note, open_log, parse_id, parse_name, who};
 
 /// Some could not be tried again.
 const SOME_REFUSED: u8 = 3;
@@ -41,7 +41,7 @@ pub struct Word {
     #[arg(value_name = "JOB", value_parser = parse_id::<Id>)]
     job: Id,
     /// Who you are; without it, who is logged in.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     by: Option<String>,
     /// Print JSON.
     #[arg(long)]

@@ -17,7 +17,7 @@ use super::jobs;
 use super::letter::Letter;
 use super::say_nothing_found;
 use super::stores::Stores;
-use crate::tool::{line, note, open_log, who};
+use crate::tool::{line, note, open_log, parse_name, who};
 
 /// Places asked of Postgres at a time.
 const AT_A_TIME: usize = 1_000;
@@ -43,7 +43,7 @@ pub struct Redrive {
     #[arg(long)]
     detach: bool,
     /// Who you are, for history; without it, who is logged in.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     by: Option<String>,
     /// Print JSON: a line per second, the job at the end.
     #[arg(long)]

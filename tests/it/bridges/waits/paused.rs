@@ -70,6 +70,42 @@ async fn what_is_not_worth_sending_any_more_expires_under_a_pause_and_the_rest_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_does_not_seem_less_while_another_worker_takes_over() {
+    let stage = Stage::start().await;
+    let bridges = stage.bridges().await;
+    change(&stage, |state| state.pause(decided("anna"))).await;
+    shows(&stage.metrics, "account_paused", true).await;
+    for i in 0..LANES {
+        stage.post(conversation(), &[number(i)], "hello").await;
+    }
+    let accounts = Accounts::new(&stage.node.log);
+    let waiting = || async {
+        let all = accounts.waiting(KIND).await.unwrap().unwrap_or_default();
+        all.get(&account_id())
+            .map_or(0, |waiting| waiting.deliveries)
+    };
+    until(waiting, |count| *count == LANES).await;
+    bridges.kill().await;
+    stage.forget_leases().await;
+    let metrics = Metrics::new();
+    let next = stage.worker("bridges-2", &metrics, true).await;
+    // Until it has all of them in hand, and has had time to say so.
+    let mut left = 100;
+    while left > 0 {
+        assert_eq!(waiting().await, LANES);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let page = metrics.encode().unwrap();
+        let line = format!(
+            "chat4all_bridge_lanes_waiting{{channel=\"whatsapp\",account=\"whatsapp-main\"}} {LANES}\n"
+        );
+        if page.contains(&line) {
+            left -= 1;
+        }
+    }
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_breaker_that_is_open_is_open_for_who_starts_then() {
     let stage = Stage::with(|_, config| {
         // What a lane waits is not what is looked at here.
